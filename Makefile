@@ -1,0 +1,68 @@
+# The only list of commands. Every target is complete on a fresh machine.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?=
+SPEECH ?= ../shared/speech
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt --upgrade pip
+
+# The server alone: no torch.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+# Format, lint, types and the tests that need no NeMo.
+$(VENV)/.dev: $(VENV)/.serve
+	$(BIN)/pip install -q -c constraints.txt --group dev
+	@touch $@
+
+# Everything: torch first and by exact version (the CPU build), then NeMo beside it.
+$(VENV)/.full: $(VENV)/.dev
+	$(BIN)/pip install -q torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt -e '.[nemo]'
+	@touch $@
+
+setup: $(VENV)/.full ## a virtual environment with everything
+
+serve: $(VENV)/.serve ## run the server on 127.0.0.1:8000 (MODEL=name for another model)
+	$(BIN)/nautilus serve $(if $(MODEL),--model $(MODEL))
+
+test: $(VENV)/.full ## the full test suite
+	$(BIN)/python -m pytest
+
+check: fmt-check lint types layers ## format, lint, types and layers
+
+fmt-check: $(VENV)/.dev
+	$(BIN)/ruff format --check
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.dev ## repair what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+demo: $(VENV)/.serve ## start the server, transcribe a sample through the API, stop it
+	$(BIN)/python benchmarks/demo.py
+
+bench: $(VENV)/.full ## one table: throughput, latency, start, memory
+	$(BIN)/python benchmarks/run.py --speech $(SPEECH)
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,50 @@
+"""What the rest of the server knows about a speech model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from nautilus.types import Hypothesis, Options, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a loaded model can do; read by the pipeline, the API and `nautilus models info`."""
+
+    name: str
+    family: str
+    """ctc, rnnt, tdt, aed, …"""
+    runtime: str
+    """onnx or nemo."""
+    device: str
+    """cpu or cuda."""
+    languages: tuple[str, ...] = ()
+    """ISO-639-1 codes it was trained on; empty where unknown."""
+    max_seconds: float = 30.0
+    """The longest window it hears comfortably."""
+    frame_seconds: float = 0.08
+    """Resolution of its word times."""
+    translates: bool = False
+    """True where `Options.translate_to` is honoured."""
+    parameters: int | None = None
+
+
+class Engine(Protocol):
+    """A loaded model. Blocking. One that is not `reentrant` is called from one thread only."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this model is and can do."""
+        ...
+
+    @property
+    def reentrant(self) -> bool:
+        """Whether several threads may call `transcribe` at once."""
+        ...
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        """Return one hypothesis per waveform, in order; times start at each waveform's own zero.
+
+        A batch never changes an answer: each item is heard as if it were alone.
+        """
+        ...

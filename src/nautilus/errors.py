@@ -1,0 +1,130 @@
+"""Every failure a caller can see.
+
+NautilusError
+├── BadRequestError             the caller can fix it
+│   ├── BadAudioError           the bytes are not audio we can decode
+│   │   ├── AudioTooShortError
+│   │   └── AudioTooLongError
+│   ├── UploadTooLargeError
+│   ├── UnsupportedError        the model or the server cannot do that
+│   └── UnknownModelError
+├── OverloadedError             the caller can retry later
+├── NotReadyError               still loading; the caller can retry soon
+├── ConfigurationError          the operator must change a setting
+├── ModelLoadError              the operator must look at a model
+└── EngineError                 a model raised while transcribing
+"""
+
+from typing import ClassVar
+
+
+class NautilusError(Exception):
+    """Base of all expected failures."""
+
+    code: ClassVar[str] = "internal_error"
+    """Stable, machine-readable name; part of the public API."""
+
+
+class BadRequestError(NautilusError):
+    """The request cannot be served as it stands."""
+
+    code = "bad_request"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        """The request field that is to blame, where there is one."""
+
+
+class BadAudioError(BadRequestError):
+    """The bytes are not audio we can decode."""
+
+    code = "bad_audio"
+
+    def __init__(self, message: str, param: str | None = "file") -> None:
+        super().__init__(message, param)
+
+
+class AudioTooShortError(BadAudioError):
+    """Less audio than the server accepts."""
+
+    code = "audio_too_short"
+
+    def __init__(self, seconds: float, at_least: float) -> None:
+        super().__init__(f"The audio lasts {seconds:.2f} s; send at least {at_least:g} s.")
+
+
+class AudioTooLongError(BadAudioError):
+    """More audio than the server accepts."""
+
+    code = "audio_too_long"
+
+    def __init__(self, at_most: float) -> None:
+        super().__init__(f"The audio lasts longer than {at_most:g} s; send it in shorter parts.")
+
+
+class UploadTooLargeError(BadRequestError):
+    """More bytes than the server accepts."""
+
+    code = "upload_too_large"
+
+    def __init__(self, at_most: int) -> None:
+        super().__init__(
+            f"The request is larger than {at_most} bytes; send a compressed format such as Opus or FLAC, or a part of it.",
+            "file",
+        )
+
+
+class UnsupportedError(BadRequestError):
+    """A field asks for something that the model or the server cannot do."""
+
+    code = "unsupported"
+
+
+class UnknownModelError(BadRequestError):
+    """No such model in the catalog."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        offer = f" Available: {', '.join(known)}." if known else ""
+        super().__init__(f"There is no model named '{name}' on this server.{offer}", "model")
+
+
+class OverloadedError(NautilusError):
+    """No room in the queue right now."""
+
+    code = "overloaded"
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"Too many requests are waiting; retry in {max(1, round(retry_after))} s.")
+        self.retry_after = retry_after
+        """Seconds after which a place is likely to be free."""
+
+
+class NotReadyError(NautilusError):
+    """The model is still loading."""
+
+    code = "not_ready"
+
+    def __init__(self, message: str = "The model is still loading; retry in a few seconds.") -> None:
+        super().__init__(message)
+        self.retry_after = 2.0
+
+
+class ConfigurationError(NautilusError):
+    """A setting is wrong; the message names it and the fix."""
+
+    code = "configuration_error"
+
+
+class ModelLoadError(NautilusError):
+    """A model could not be fetched or loaded; the message says which and why."""
+
+    code = "model_load_error"
+
+
+class EngineError(NautilusError):
+    """The model raised while transcribing."""
+
+    code = "engine_error"

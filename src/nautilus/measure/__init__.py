@@ -1,0 +1,1 @@
+"""How good and how fast: load against a server, and word error rate."""
