@@ -10,11 +10,14 @@ NautilusError
 │   └── UnknownModelError
 ├── OverloadedError             the caller can retry later
 ├── NotReadyError               still loading; the caller can retry soon
+├── DeadlineError               took longer than the server allows
 ├── ConfigurationError          the operator must change a setting
 ├── ModelLoadError              the operator must look at a model
 └── EngineError                 a model raised while transcribing
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -70,7 +73,7 @@ class UploadTooLargeError(BadRequestError):
 
     def __init__(self, at_most: int) -> None:
         super().__init__(
-            f"The request is larger than {at_most} bytes; send a compressed format such as Opus or FLAC, or a part of it.",
+            f"The request is larger than {at_most} bytes; send a compressed format (Opus, FLAC) or a part of it.",
             "file",
         )
 
@@ -112,6 +115,15 @@ class NotReadyError(NautilusError):
         self.retry_after = 2.0
 
 
+class DeadlineError(NautilusError):
+    """The request took longer than the server allows."""
+
+    code = "deadline_exceeded"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The request was given up after {seconds:g} s; send shorter audio.")
+
+
 class ConfigurationError(NautilusError):
     """A setting is wrong; the message names it and the fix."""
 
@@ -128,3 +140,15 @@ class EngineError(NautilusError):
     """The model raised while transcribing."""
 
     code = "engine_error"
+
+
+@contextmanager
+def first_error() -> Iterator[None]:
+    """Let the first failure out of a task group as itself."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        error: Exception = group
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+        raise error from error.__cause__

@@ -1,0 +1,217 @@
+"""The `nautilus` command. Imports late, so that `--help` is instant."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from nautilus.errors import NautilusError
+from nautilus.types import LEVELS
+from nautilus.wire.forms import FORMATS
+
+app = typer.Typer(
+    help="Nautilus: a speech-to-text server for NVIDIA NeMo models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+models = typer.Typer(help="Models: which there are, fetching and removing them.", no_args_is_help=True)
+app.add_typer(models, name="models")
+notes = Console(stderr=True, highlight=False)
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(help="Model: embedded, a hub name, a bundle folder or a .nemo file.", show_default=False),
+]
+
+
+def fail(error: NautilusError) -> typer.Exit:
+    """Print an error for people and return the exit that goes with it."""
+    notes.print(f"[red]Error:[/red] {error}", soft_wrap=True)
+    return typer.Exit(1)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [8000]", show_default=False)] = None,
+    model: ModelOption = None,
+) -> None:
+    """Run the server. Everything else is set by NAUTILUS_… variables: see `nautilus config`."""
+    from nautilus.cli.serve import run_server
+    from nautilus.settings import load_settings
+
+    try:
+        code = run_server(load_settings(host=host, port=port, model=model))
+    except NautilusError as error:
+        raise fail(error) from error
+    raise typer.Exit(code)
+
+
+@app.command()
+def transcribe(
+    inputs: Annotated[list[str], typer.Argument(help="Files, folders, or - for standard input.")],
+    model: ModelOption = None,
+    response_format: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "text",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for one file per recording; else standard output.")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="ISO-639-1 code of the language.")] = None,
+    preprocess: Annotated[str | None, typer.Option(help=f"Cleaning: {', '.join(LEVELS)}.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Hear this channel instead of the mix.")] = None,
+) -> None:
+    """Transcribe files here, without a server. Several files share the model's batches."""
+    from nautilus.cli.transcribe import Request, run
+    from nautilus.settings import load_settings
+    from nautilus.wire.forms import read_form
+
+    fields = {"response_format": response_format, "language": language, "preprocess": preprocess, "channel": channel}
+    try:
+        form = read_form((name, value) for name, value in fields.items() if value)
+        failed = asyncio.run(run(Request(inputs, form, output), load_settings(model=model, log_level="warning")))
+    except NautilusError as error:
+        raise fail(error) from error
+    except KeyboardInterrupt:
+        notes.print("Stopped.")
+        raise typer.Exit(130) from None
+    raise typer.Exit(1 if failed else 0)
+
+
+@models.command("list")
+def list_models() -> None:
+    """List the models that are here, and those that can be fetched."""
+    from nautilus.engines.catalog import HUB, Catalog
+    from nautilus.settings import load_settings
+
+    try:
+        catalog = Catalog(load_settings().models_dir)
+        installed = list(catalog.installed())
+    except NautilusError as error:
+        raise fail(error) from error
+    table = Table("Model", "State", "Engine", "Languages", box=None, header_style="bold")
+    for model in installed:
+        state = "embedded" if model.path == catalog.embedded else "installed"
+        table.add_row(model.name, state, model.kind, _few(model.languages))
+    for name in HUB.keys() - {model.name for model in installed}:
+        table.add_row(name, "on the hub", "onnx-asr", _few(HUB[name].languages))
+    Console().print(table)
+
+
+@models.command()
+def info(name: Annotated[str, typer.Argument(help="A model's name, folder or .nemo file.")] = "embedded") -> None:
+    """Load a model and tell what it is and can do."""
+    from dataclasses import asdict
+
+    from nautilus.assembly import load_engine
+    from nautilus.engines.catalog import Catalog
+    from nautilus.settings import load_settings
+
+    try:
+        settings = load_settings()
+        model = Catalog(settings.models_dir).find(name)
+        engine = load_engine(model, settings, lambda progress: notes.print(f"{progress} …", style="dim"))
+    except NautilusError as error:
+        raise fail(error) from error
+    table = Table(box=None, show_header=False)
+    for key, value in (asdict(engine.info) | {"path": model.path, "hub": model.repository}).items():
+        table.add_row(key.replace("_", " "), " ".join(value) if isinstance(value, tuple) else str(value))
+    Console().print(table)
+
+
+@models.command()
+def pull(name: Annotated[str, typer.Argument(help="A name on the hub, such as nvidia/parakeet-tdt-0.6b-v3.")]) -> None:
+    """Fetch a model from the hub into the models folder."""
+    from nautilus.engines.catalog import Catalog
+    from nautilus.engines.hub import fetch
+    from nautilus.settings import load_settings
+
+    try:
+        settings = load_settings()
+        catalog = Catalog(settings.models_dir)
+        model = catalog.find(name)
+        if model.path is not None:
+            notes.print(f"{name} is here already: {model.path}")
+            return
+        folder = fetch(model.repository or name, catalog.folder(name), offline=settings.offline)
+    except NautilusError as error:
+        raise fail(error) from error
+    notes.print(f"[green]✓[/green] {name} is in {folder}")
+
+
+@models.command()
+def remove(name: Annotated[str, typer.Argument(help="An installed model's name.")]) -> None:
+    """Delete a fetched model from the models folder."""
+    import shutil
+
+    from nautilus.engines.catalog import Catalog
+    from nautilus.errors import UnknownModelError
+    from nautilus.settings import load_settings
+
+    try:
+        folder = Catalog(load_settings().models_dir).folder(name)
+        if not folder.is_dir():
+            raise UnknownModelError(name)
+    except NautilusError as error:
+        raise fail(error) from error
+    shutil.rmtree(folder)
+    notes.print(f"[green]✓[/green] {name} is gone")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A .nemo file or a hub name.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+) -> None:
+    """Turn a NeMo model into an ONNX bundle that the default install serves, without torch."""
+    from nautilus.engines.export import export_model
+
+    try:
+        with notes.status(f"Exporting {model} …"):
+            export_model(model, out)
+    except NautilusError as error:
+        raise fail(error) from error
+    notes.print(f"[green]✓[/green] {out}: serve it with `nautilus serve --model {out}`")
+
+
+@app.command()
+def config() -> None:
+    """Print the effective settings, each with its variable and its meaning."""
+    from nautilus.cli.configuration import settings_table
+    from nautilus.settings import load_settings
+
+    try:
+        Console().print(settings_table(load_settings()))
+    except NautilusError as error:
+        raise fail(error) from error
+
+
+@app.command()
+def bench(
+    files: Annotated[list[Path], typer.Argument(help="Recordings or folders to send.", exists=True)],
+    url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
+    clients: Annotated[str, typer.Option("--clients", "-c", help="How many at once, round by round.")] = "1,4,16",
+    seconds: Annotated[float, typer.Option(help="How long each round lasts.")] = 10.0,
+) -> None:
+    """Load a server and print throughput, latency, errors, and transcripts that changed under load."""
+    from nautilus.measure.bench import rounds_table, run_rounds
+
+    try:
+        counts = [int(count) for count in clients.split(",")]
+        Console().print(rounds_table(asyncio.run(run_rounds(url, files, counts, seconds))))
+    except NautilusError as error:
+        raise fail(error) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _few(languages: tuple[str, ...]) -> str:
+    shown = " ".join(languages[:6])
+    return f"{shown} +{len(languages) - 6}" if len(languages) > 6 else shown or "?"  # noqa: PLR2004 - fits a line
+
+
+if __name__ == "__main__":
+    sys.exit(app())

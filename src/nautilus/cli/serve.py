@@ -1,0 +1,40 @@
+"""Runs the web application under uvicorn until it is told to stop."""
+
+import sys
+
+import uvicorn
+
+from nautilus import __version__
+from nautilus.errors import NautilusError
+from nautilus.observe import configure_logging
+from nautilus.settings import Settings
+from nautilus.web.app import create_app
+
+
+def run_server(settings: Settings) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code. A default model that can't be loaded ends it with 1."""
+    configure_logging(settings.log_level, settings.log_format)
+    failures: list[NautilusError] = []
+
+    def stop(error: NautilusError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, on_failure=stop),
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            http="httptools",
+            timeout_graceful_shutdown=int(settings.drain_seconds),
+        )
+    )
+    if sys.stderr.isatty():
+        sys.stderr.write(f"Nautilus {__version__} on http://{settings.host}:{settings.port} (docs at /docs)\n")
+    server.run()
+    if failures:
+        sys.stderr.write(f"Error: {failures[0]}\n")
+    return 1 if failures else 0

@@ -1,0 +1,112 @@
+"""A model as files: a folder with `nautilus.json`, ONNX graphs, shared weights and the vocabulary."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nautilus.engines.features import LogMel
+from nautilus.errors import ModelLoadError
+
+MANIFEST = "nautilus.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamingGraph:
+    """The cache-aware graph: what a step takes and gives."""
+
+    file: str
+    look_aheads: tuple[int, ...]
+    """Encoder frames of right context that the model was trained with, best first."""
+    left_context: int
+    """Encoder frames of attention cache."""
+    pre_encode_cache: int
+    """Feature frames repeated from the step before."""
+    drop_extra_pre_encoded: int
+    """Encoder frames at the start of a step that the repeated features make, and that are dropped."""
+    cache_last_channel: tuple[int, ...]
+    """Shape without the batch: (layers, frames, width)."""
+    cache_last_time: tuple[int, ...]
+    """Shape without the batch: (layers, width, frames)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A model's manifest and where its files are."""
+
+    folder: Path
+    name: str
+    family: str
+    features: LogMel
+    subsampling: int
+    """Feature frames for one encoder frame."""
+    pieces: tuple[str, ...]
+    blank: int
+    offline: str
+    """File of the whole-window graph."""
+    streaming: StreamingGraph | None = None
+    languages: tuple[str, ...] = ()
+    max_seconds: float = 30.0
+    parameters: int | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def frame_seconds(self) -> float:
+        """Length of one encoder frame."""
+        return self.subsampling * self.features.hop / 16_000
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the weights do."""
+        return hashlib.sha256(json.dumps(self.sha256, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether `folder` holds a bundle of ours."""
+    return (folder / MANIFEST).is_file()
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle's manifest and vocabulary. Raises ModelLoadError if it is not one that we can serve."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            raise ModelLoadError(f"{folder} is a bundle of format {manifest['format']}; this server reads {FORMAT}.")
+        return _bundle(folder, manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"{folder} is not a usable model bundle: {error!r}. Export it again.") from error
+
+
+def verify(bundle: Bundle) -> None:
+    """Compare every file with the manifest's checksum. Raises ModelLoadError at the first that differs."""
+    for name, expected in bundle.sha256.items():
+        with (bundle.folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
+                raise ModelLoadError(f"{bundle.folder / name} is damaged: its checksum differs. Fetch the model again.")
+
+
+def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    features = {key: value for key, value in manifest["features"].items() if key != "kind"}
+    graphs = manifest["graphs"]
+    return Bundle(
+        folder=folder,
+        name=manifest["name"],
+        family=manifest["family"],
+        features=LogMel(**features),
+        subsampling=manifest["subsampling"],
+        pieces=tuple((folder / manifest["tokens"]).read_text(encoding="utf-8").split("\n")[: manifest["blank"] + 1]),
+        blank=manifest["blank"],
+        offline=graphs["offline"],
+        streaming=_streaming(graphs["streaming"]) if graphs.get("streaming") else None,
+        languages=tuple(manifest.get("languages", ())),
+        max_seconds=manifest.get("max_seconds", 30.0),
+        parameters=manifest.get("parameters"),
+        sha256=manifest.get("sha256", {}),
+    )
+
+
+def _streaming(graph: dict[str, Any]) -> StreamingGraph:
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()}
+    return StreamingGraph(**values)

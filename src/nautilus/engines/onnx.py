@@ -1,0 +1,89 @@
+"""CTC bundles on ONNX Runtime: our features, one graph, no torch.
+
+The session has one thread of its own and is called by as many worker threads as the lane wants, which on a CPU
+beats one call spread over many threads, and shares the weights between them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as rt
+
+from nautilus.engines.base import EngineInfo
+from nautilus.engines.bundle import Bundle
+from nautilus.engines.ctc import CtcVocabulary, best_path
+from nautilus.engines.features import Features
+from nautilus.engines.words import words_of
+from nautilus.errors import ModelLoadError
+from nautilus.types import Hypothesis, Options, Waveform
+
+
+class OnnxEngine:
+    """A CTC model from a bundle. Its `transcribe` may be called from several threads at once."""
+
+    reentrant = True
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._vocabulary = CtcVocabulary(bundle.pieces, bundle.blank, bundle.frame_seconds)
+        self._session = open_session(bundle.folder / bundle.offline)
+        self.info = EngineInfo(
+            name=bundle.name,
+            family=bundle.family,
+            runtime="onnx",
+            device=session_device(self._session),
+            languages=bundle.languages,
+            max_seconds=bundle.max_seconds,
+            frame_seconds=bundle.frame_seconds,
+            parameters=bundle.parameters,
+        )
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        """Hear a batch; see `Engine`."""
+        del options  # a CTC model has one language and no prompt
+        features = [self._bundle.features(waveform) for waveform in batch]
+        heard = [index for index, item in enumerate(features) if item.shape[1]]
+        hypotheses = [Hypothesis("")] * len(batch)
+        if not heard:
+            return hypotheses
+        signal, lengths = _pad([features[index] for index in heard])
+        (logprobs,) = self._session.run(["logprobs"], {"audio_signal": signal, "length": lengths})
+        for row, index in enumerate(heard):
+            frames = (int(lengths[row]) - 1) // self._bundle.subsampling + 1
+            words = words_of(best_path(logprobs[row, :frames], self._vocabulary))
+            hypotheses[index] = Hypothesis(" ".join(word.text for word in words), words, self._language)
+        return hypotheses
+
+    @property
+    def _language(self) -> str | None:
+        return self._bundle.languages[0] if len(self._bundle.languages) == 1 else None
+
+
+def open_session(graph: Path) -> rt.InferenceSession:
+    """Load a graph for many callers: one thread inside each call; CUDA where this onnxruntime has it."""
+    options = rt.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    wanted = [
+        name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in rt.get_available_providers()
+    ]
+    try:
+        return rt.InferenceSession(graph, options, providers=wanted)
+    except Exception as error:
+        raise ModelLoadError(f"ONNX Runtime cannot load {graph}: {error}") from error
+
+
+def session_device(session: rt.InferenceSession) -> str:
+    """Return where a session really runs: cuda or cpu."""
+    return "cuda" if session.get_providers()[0].startswith("CUDA") else "cpu"
+
+
+def _pad(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
+    """Stack features of different length, shape (items, mels, frames), zeros after the end of each."""
+    lengths = np.array([item.shape[1] for item in features], np.int64)
+    signal = np.zeros((len(features), features[0].shape[0], int(lengths.max())), np.float32)
+    for row, item in enumerate(features):
+        signal[row, :, : item.shape[1]] = item
+    return signal, lengths

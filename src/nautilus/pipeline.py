@@ -1,0 +1,240 @@
+"""A recording → Transcript: the one walk that uploads and jobs share.
+
+    sandbox (decode) ──blocks──▶ enhance ──▶ Planner (windows) ──▶ lane (each a ticket) ──in order──▶ join ──▶ segments
+
+Windows are submitted a few ahead of the one whose answer is awaited, so the engine never starves, and memory holds a
+few windows, however long the recording is.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from nautilus.audio.chunk import Planner, Window, WindowLimits, join
+from nautilus.audio.enhance import enhance
+from nautilus.audio.sandbox import Recording, Sandbox
+from nautilus.engines.base import EngineInfo
+from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
+from nautilus.runtime.lane import Heard, Lane
+from nautilus.runtime.pool import ModelPool
+from nautilus.segments import segments_of
+from nautilus.types import (
+    SAMPLE_RATE,
+    AudioFacts,
+    Level,
+    Options,
+    Priority,
+    Timings,
+    Transcript,
+    Waveform,
+    Word,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioLimits:
+    """Bounds on one recording."""
+
+    min_seconds: float = 0.1
+    """Shorter recordings are refused."""
+    max_seconds: float = 6 * 3600.0
+    """Longer recordings are refused."""
+    windows_ahead: int = 8
+    """Windows of one recording in the queue at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be done with a recording."""
+
+    model: str
+    options: Options = field(default_factory=Options)
+    level: Level = "auto"
+    channel: int | None = None
+    """Which channel to hear, from 0; None mixes them."""
+    priority: Priority = Priority.REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Words that will not change any more, in recording time."""
+
+    words: tuple[Word, ...]
+    seconds_done: float
+    """How much of the recording lies behind."""
+
+
+MAY_CHANGE = WindowLimits().overlap + 1.0
+"""Seconds at a window's end whose words the next window may hear better."""
+
+Emit = Callable[[Piece], Awaitable[None]]
+"""Told of each piece as windows finish."""
+
+
+async def _ignore(piece: Piece) -> None:
+    del piece
+
+
+class Pipeline:
+    """Turns recordings into transcripts. One for the whole server; holds no state of a request."""
+
+    def __init__(self, sandbox: Sandbox, pool: ModelPool, threads: Executor, limits: AudioLimits) -> None:
+        self._sandbox = sandbox
+        self._pool = pool
+        self._threads = threads
+        self._limits = limits
+
+    async def transcribe(self, file: BinaryIO, task: Task, emit: Emit = _ignore) -> Transcript:
+        """Hear a whole recording. Cancel to drop it.
+
+        Raises BadAudioError, UnsupportedError, UnknownModelError, OverloadedError, NotReadyError or EngineError.
+        """
+        started = time.perf_counter()
+        async with self._pool.lease(task.model) as lane:
+            check_options(task.options, lane.info)
+            async with self._sandbox.open(file, task.channel) as recording:
+                hearing = Hearing(lane, task, emit, self._limits)
+                preparing = Preparing(task, lane.info)
+                with first_error():
+                    async with asyncio.TaskGroup() as tasks:
+                        async for window in self._windows(recording, preparing):
+                            await hearing.hear(window, tasks)
+                        await hearing.finish()
+                return _transcript(recording, preparing, hearing, time.perf_counter() - started)
+
+    async def _windows(self, recording: Recording, preparing: "Preparing") -> AsyncIterator[Window]:
+        """Read a recording to its end and yield its windows as they are complete."""
+        loop = asyncio.get_running_loop()
+        while (block := await recording.read()) is not None:
+            preparing.seconds += len(block) / SAMPLE_RATE
+            if preparing.seconds > self._limits.max_seconds:
+                raise AudioTooLongError(self._limits.max_seconds)
+            for window in await loop.run_in_executor(self._threads, preparing.add, block):
+                yield window
+        if preparing.seconds < self._limits.min_seconds:
+            raise AudioTooShortError(preparing.seconds, self._limits.min_seconds)
+        for window in await loop.run_in_executor(self._threads, preparing.finish):
+            yield window
+
+
+class Preparing:
+    """What one recording goes through before the model. Blocking; called from one thread at a time."""
+
+    def __init__(self, task: Task, info: EngineInfo) -> None:
+        self.seconds = 0.0
+        """Seconds of audio read so far."""
+        self.enhance_seconds = 0.0
+        """Seconds spent on cleaning and on planning windows."""
+        self.snr: float | None = None
+        """Of the first block, in dB."""
+        self._level: Level = task.level
+        self._planner = Planner(WindowLimits(max_seconds=info.max_seconds, remove_silence=task.level == "high"))
+
+    @property
+    def speech_seconds(self) -> float:
+        """Seconds that the model was given."""
+        return self._planner.speech_seconds
+
+    def add(self, block: Waveform) -> list[Window]:
+        """Clean the next block and return the windows that it completes."""
+        started = time.perf_counter()
+        enhanced = enhance(block, self._level)
+        if self.snr is None and enhanced.quality is not None:
+            self.snr = enhanced.quality.snr_db
+        windows = self._planner.add(enhanced.waveform)
+        self.enhance_seconds += time.perf_counter() - started
+        return windows
+
+    def finish(self) -> list[Window]:
+        """Return the windows of what is left."""
+        return self._planner.finish()
+
+
+class Hearing:
+    """The windows of one recording at the model, and the words that came back, in order."""
+
+    def __init__(self, lane: Lane, task: Task, emit: Emit, limits: AudioLimits) -> None:
+        self.words: list[Word] = []
+        """Words that will not change any more."""
+        self.language: str | None = task.options.language
+        self.queue = 0.0
+        self.inference = 0.0
+        self.model = lane.info.name
+        self._lane = lane
+        self._task = task
+        self._emit = emit
+        self._limits = limits
+        self._ahead: deque[tuple[Window, asyncio.Task[Heard]]] = deque()
+        self._held: list[Word] = []  # words in the overlap of the last window: the next one may hear them better
+
+    async def hear(self, window: Window, tasks: asyncio.TaskGroup) -> None:
+        """Send a window to the model; waits only while too many are ahead."""
+        answer = self._lane.submit(window.audio, self._task.options, self._task.priority)
+        self._ahead.append((window, tasks.create_task(_heard(answer))))
+        while self._ahead and (len(self._ahead) >= self._limits.windows_ahead or self._ahead[0][1].done()):
+            await self._take()
+
+    async def finish(self) -> None:
+        """Wait for every answer."""
+        while self._ahead:
+            await self._take()
+        await self._settle(self._held, self._held[-1].end if self._held else 0.0)
+        self._held = []
+
+    async def _take(self) -> None:
+        window, answer = self._ahead.popleft()
+        heard = await answer
+        self.queue += heard.queue
+        self.inference += heard.inference
+        self.language = heard.hypothesis.language or self.language
+        words = [_in_recording(word, window) for word in heard.hypothesis.words]
+        joined = join(self._held, words, window.seam) if window.seam else [*self._held, *words]
+        open_from = window.end - MAY_CHANGE
+        settled = [word for word in joined if word.end <= open_from]
+        self._held = joined[len(settled) :]
+        await self._settle(settled, open_from)
+
+    async def _settle(self, words: list[Word], done: float) -> None:
+        if words:
+            self.words += words
+            await self._emit(Piece(tuple(words), done))
+
+
+def check_options(options: Options, info: EngineInfo) -> None:
+    """Raise UnsupportedError for what the model cannot honour."""
+    if options.translate_to and not info.translates:
+        raise UnsupportedError(f"The model {info.name} does not translate; use a Canary model.", "model")
+    if options.language and info.languages and options.language not in info.languages:
+        spoken = ", ".join(info.languages)
+        raise UnsupportedError(
+            f"The model {info.name} does not know the language '{options.language}'; it knows: {spoken}.", "language"
+        )
+
+
+def _transcript(recording: Recording, preparing: Preparing, hearing: Hearing, total: float) -> Transcript:
+    facts = AudioFacts(
+        duration=preparing.seconds,
+        sample_rate=recording.facts.sample_rate,
+        channels=recording.facts.channels,
+        container=recording.facts.container,
+        codec=recording.facts.codec,
+        speech_seconds=preparing.speech_seconds,
+        snr=preparing.snr,
+    )
+    timings = Timings(recording.decode_seconds, preparing.enhance_seconds, hearing.queue, hearing.inference, total)
+    segments = segments_of(hearing.words)
+    text = " ".join(segment.text for segment in segments)
+    return Transcript(text, segments, hearing.model, hearing.language, facts, timings, recording.warnings)
+
+
+async def _heard(answer: Awaitable[Heard]) -> Heard:
+    return await answer
+
+
+def _in_recording(word: Word, window: Window) -> Word:
+    start, end = window.time_map.to_recording(word.start), window.time_map.to_recording(word.end)
+    return replace(word, start=start, end=max(start, end))

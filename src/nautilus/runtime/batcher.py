@@ -1,0 +1,180 @@
+"""Many callers, one engine: turns single waveforms into full batches.
+
+There is no timer. A batch leaves as soon as a worker is free and holds its share of whatever is waiting, so an idle
+server answers at once and a busy one fills its batches. Neighbours in a batch are of similar length: cost is padded
+seconds, not item count.
+
+    submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine thread ──▶ each caller's future
+"""
+
+import asyncio
+from bisect import insort
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from itertools import count
+from math import ceil
+
+from nautilus.engines.base import Engine
+from nautilus.errors import EngineError, OverloadedError
+from nautilus.runtime.lane import Heard
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
+
+UNLOADED = "The model was unloaded while the request was waiting; send it again."
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """Bounds on one batch and on the queue before it."""
+
+    workers: int = 0
+    """Threads that run the model at once; 0: one per core on a CPU, one on a GPU."""
+    max_items: int = 0
+    """Waveforms in a batch; 0: what a short calibration at load finds fastest."""
+    max_seconds: float = 480.0
+    """Audio in a batch after padding: the longest item times the number of items."""
+    max_padding: float = 0.25
+    """Share of a batch's padded seconds that may be padding."""
+    max_waiting: int = 512
+    """Windows in the queue; callers beyond this are refused, not queued."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One caller's place in the queue."""
+
+    priority: Priority
+    number: int
+    audio: Waveform = field(repr=False)
+    options: Options
+    submitted: float
+    """Event-loop time in seconds."""
+    result: asyncio.Future[Heard]
+
+    @property
+    def place(self) -> tuple[Priority, int]:
+        """By priority, then by arrival."""
+        return (self.priority, self.number)
+
+
+def take(waiting: list[Ticket], limits: BatchLimits, share: int) -> list[Ticket]:
+    """Remove the next batch of at most `share` tickets from `waiting` (sorted by place) and return it.
+
+    The first ticket always goes, however long it is. Others join it if they have its priority and options, those of
+    the most similar length first, as long as the padded seconds and the padding stay within `limits`. Tickets whose
+    caller has gone are dropped.
+    """
+    waiting[:] = [ticket for ticket in waiting if not ticket.result.done()]
+    if not waiting:
+        return []
+    first = waiting[0]
+    length = len(first.audio)
+    others = [t for t in waiting[1:] if t.priority == first.priority and t.options == first.options]
+    others.sort(key=lambda ticket: abs(len(ticket.audio) - length))
+    batch = [first]
+    longest = total = length
+    for ticket in others:
+        if len(batch) >= min(share, limits.max_items):
+            break
+        wider = max(longest, len(ticket.audio))
+        padded = wider * (len(batch) + 1)
+        fuller = total + len(ticket.audio)
+        if padded > limits.max_seconds * SAMPLE_RATE or padded - fuller > limits.max_padding * padded:
+            break
+        batch.append(ticket)
+        longest, total = wider, fuller
+    taken = set(map(id, batch))
+    waiting[:] = [ticket for ticket in waiting if id(ticket) not in taken]
+    return batch
+
+
+class Batcher:
+    """A queue in front of one engine. `submit` from anywhere on the loop; `serve` from one owner."""
+
+    def __init__(self, engine: Engine, threads: Executor, limits: BatchLimits) -> None:
+        self.info = engine.info
+        self._engine = engine
+        self._threads = threads
+        self._limits = limits
+        self._waiting: list[Ticket] = []
+        self._running: dict[int, Ticket] = {}
+        self._numbers = count()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._rate = 50.0  # seconds of audio per second, measured as batches finish
+
+    def __repr__(self) -> str:
+        return (
+            f"<Batcher {self.info.name}: {len(self._waiting)} waiting, {len(self._running)} running, "
+            f"{self._rate:.0f}x real time>"
+        )
+
+    async def submit(self, audio: Waveform, options: Options, priority: Priority, /) -> Heard:
+        """Wait for a place in a batch and return what the engine heard. Cancel to leave the queue."""
+        if self._closed:
+            raise EngineError(UNLOADED)
+        if len(self._waiting) >= self._limits.max_waiting:
+            raise OverloadedError(retry_after=self.backlog_seconds())
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(priority, next(self._numbers), audio, options, loop.time(), loop.create_future())
+        insort(self._waiting, ticket, key=lambda waiting: waiting.place)
+        self._wake.set()
+        return await ticket.result
+
+    def backlog_seconds(self) -> float:
+        """Return how long the engine will need for what is waiting."""
+        return sum(len(ticket.audio) for ticket in self._waiting) / SAMPLE_RATE / self._rate
+
+    async def serve(self) -> None:
+        """Feed the engine until cancelled; from then on every caller gets an error, none waits forever."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number in range(max(1, self._limits.workers)):
+                    tasks.create_task(self._work(), name=f"{self.info.name} worker {number}")
+        finally:
+            self._closed = True
+            for ticket in (*self._running.values(), *self._waiting):
+                _fail(ticket, EngineError(UNLOADED))
+
+    async def _work(self) -> None:
+        while True:
+            share = ceil(len(self._waiting) / max(1, self._limits.workers))
+            batch = take(self._waiting, self._limits, share)
+            if batch:
+                self._running |= {ticket.number: ticket for ticket in batch}
+                await self._run(batch)
+                for ticket in batch:
+                    del self._running[ticket.number]
+            else:
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def _run(self, batch: Sequence[Ticket]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        clips = [ticket.audio for ticket in batch]
+        try:
+            heard = await loop.run_in_executor(self._threads, self._engine.transcribe, clips, batch[0].options)
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
+            if len(batch) == 1:
+                _fail(batch[0], EngineError(f"The model failed: {error}"), cause=error)
+                return
+            # One bad clip must not fail its neighbours: halve until it stands alone.
+            middle = len(batch) // 2
+            await self._run(batch[:middle])
+            await self._run(batch[middle:])
+        else:
+            self._answer(batch, heard, started, loop.time() - started)
+
+    def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
+        seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
+        self._rate += 0.1 * (max(1, self._limits.workers) * seconds / max(inference, 1e-4) - self._rate)
+        for ticket, hypothesis in zip(batch, heard, strict=True):
+            if not ticket.result.done():
+                ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+
+
+def _fail(ticket: Ticket, error: EngineError, cause: BaseException | None = None) -> None:
+    if not ticket.result.done():
+        error.__cause__ = cause
+        ticket.result.set_exception(error)

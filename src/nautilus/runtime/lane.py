@@ -1,0 +1,40 @@
+"""The seam for places: a model as the pipeline sees it, whether it runs in this process or elsewhere."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from nautilus.engines.base import EngineInfo
+from nautilus.types import Hypothesis, Options, Priority, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a lane answers for one waveform."""
+
+    hypothesis: Hypothesis
+    queue: float
+    """Seconds it waited for a batch."""
+    inference: float
+    """Seconds its batch took."""
+
+
+class Lane(Protocol):
+    """A model as the pipeline sees it. A local lane batches; a remote one forwards."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """What this model is and can do."""
+        ...
+
+    async def submit(self, audio: Waveform, options: Options, priority: Priority, /) -> Heard:
+        """Return what the model heard in one waveform. Cancel to give up the place in the queue."""
+        ...
+
+
+Report: TypeAlias = Callable[[str], None]
+"""Takes a sentence on how far the loading of a model is."""
+
+OpenLane: TypeAlias = Callable[[str, Report], AbstractAsyncContextManager[Lane]]
+"""Load the named model on entry, telling how far it is; free it on exit."""

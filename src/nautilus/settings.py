@@ -1,0 +1,106 @@
+"""Environment (`NAUTILUS_…`) and `.env`-style file → one frozen `Settings`.
+
+Nested groups are the rooms' own limits: `NAUTILUS_BATCH__MAX_ITEMS=8` sets `BatchLimits.max_items`.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from nautilus.audio.sandbox import DecodeLimits
+from nautilus.errors import ConfigurationError
+from nautilus.observe import LogFormat
+from nautilus.pipeline import AudioLimits
+from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.pool import PoolLimits
+from nautilus.types import Level
+
+PREFIX = "NAUTILUS_"
+OPENAI_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+
+
+class Settings(BaseSettings):
+    """Everything an operator can change."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 picks a free one."""
+    model: str = "embedded"
+    """The default model: `embedded`, a name on the hub, a bundle folder or a `.nemo` file. Loaded at start."""
+    models: tuple[str, ...] = ()
+    """Further models that requests may name, as a JSON list. Installed ones may be named without being listed."""
+    aliases: tuple[str, ...] = OPENAI_NAMES
+    """Names, as a JSON list, that mean the default model; clients hard-code these."""
+    models_dir: Path = Path("~/.cache/nautilus/models")
+    """Where fetched models lie."""
+    cache_dir: Path = Path("~/.cache/nautilus")
+    """Where measurements of this machine are remembered."""
+    offline: bool = False
+    """Never ask the hub."""
+    preprocess: Level = "auto"
+    """Cleaning of recordings whose request does not say: none, low, medium, high or auto."""
+    max_upload_bytes: int = Field(default=1024**3, gt=0)
+    """Largest request body."""
+    request_timeout: float = Field(default=3600.0, gt=0)
+    """Seconds after which an unanswered transcription request is given up with 504."""
+    drain_seconds: float = Field(default=30.0, ge=0)
+    """Seconds that running requests get to finish when the server is told to stop."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: LogFormat = "auto"
+    """json, text, or auto: text on a terminal."""
+    audio: AudioLimits = AudioLimits()
+    """Bounds on recordings."""
+    decode: DecodeLimits = DecodeLimits()
+    """Bounds on decoding."""
+    batch: BatchLimits = BatchLimits()
+    """Bounds on batches and on the queue before the model."""
+    pool: PoolLimits = PoolLimits()
+    """How many models stay in memory."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the environment; `overrides` (the command line) win. Raises ConfigurationError naming the variable."""
+    _refuse_unknown(os.environ)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+    return settings.model_copy(
+        update={
+            "models_dir": settings.models_dir.expanduser(),
+            "cache_dir": settings.cache_dir.expanduser(),
+        }
+    )
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(
+        name for name in names if name.startswith(PREFIX) and name.split("__")[0] not in known and not _is_ours(name)
+    )
+    if unknown:
+        raise ConfigurationError(f"Unknown setting {', '.join(unknown)}. `nautilus config` lists the known ones.")
+
+
+def _is_ours(name: str) -> bool:
+    """Variables of the test suite share the prefix."""
+    return name.startswith(f"{PREFIX}TEST_")
+
+
+def _explain(error: ValidationError) -> str:
+    problems = (
+        f"{PREFIX}{'__'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+        for problem in error.errors()
+    )
+    return "; ".join(problems)

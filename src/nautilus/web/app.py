@@ -1,0 +1,59 @@
+"""The application: a core, its routes, and what surrounds them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from nautilus import __version__
+from nautilus.assembly import Core, LoadEngine, assemble
+from nautilus.errors import NautilusError
+from nautilus.settings import Settings
+from nautilus.web import errors, models, ops, transcriptions
+from nautilus.web.middleware import BodyLimit, RequestContext
+
+log = structlog.get_logger(__name__)
+
+SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
+
+
+def _ignore(error: NautilusError) -> None:
+    del error
+
+
+def create_app(
+    settings: Settings, on_failure: Callable[[NautilusError], None] = _ignore, load: LoadEngine | None = None
+) -> FastAPI:
+    """Return the application. `on_failure` is told when the default model can't be loaded; `load`: see `assemble`."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with assemble(settings, load) as core, asyncio.TaskGroup() as tasks:
+            app.state.core = core
+            loading = tasks.create_task(_load(core, on_failure), name="load the default model")
+            try:
+                yield
+            finally:
+                app.state.core = None
+                loading.cancel()
+
+    app: FastAPI = FastAPIOffline(
+        title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
+    )
+    errors.install(app)
+    for room in (transcriptions, models, ops):
+        app.include_router(room.router)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(RequestContext)
+    return app
+
+
+async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+    try:
+        await core.pool.keep(core.default_model)
+    except NautilusError as error:
+        log.exception("the default model cannot be loaded", model=core.default_model)
+        on_failure(error)

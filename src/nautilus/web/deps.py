@@ -1,0 +1,19 @@
+"""What handlers ask for in their signatures."""
+
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Request
+
+from nautilus.assembly import Core
+from nautilus.errors import NotReadyError
+
+
+def _core(request: Request) -> Core:
+    core: Core | None = getattr(request.app.state, "core", None)
+    if core is None:
+        raise NotReadyError
+    return core
+
+
+CoreDep: TypeAlias = Annotated[Core, Depends(_core)]
+"""The running core."""

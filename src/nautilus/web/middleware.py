@@ -1,0 +1,85 @@
+"""What happens around every request: an id, a bounded body, its time, one log line. Pure ASGI."""
+
+import re
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nautilus.errors import UploadTooLargeError
+from nautilus.web import errors
+
+log = structlog.get_logger("nautilus.access")
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+QUIET = ("/health", "/v1/health")
+"""Paths that are asked too often to log."""
+
+
+class RequestContext:
+    """Gives each request an id, measures it, and answers what nobody caught."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request; see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        started = time.perf_counter()
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers["openai-processing-ms"] = str(round(1000 * (time.perf_counter() - started)))
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_marked)
+            except Exception as error:  # noqa: BLE001 - the outermost request handler: the client gets an answer
+                answer = errors.unexpected(error)
+                if not status:
+                    await answer(scope, receive, send_marked)
+            finally:
+                if not scope["path"].startswith(QUIET):
+                    seconds = round(time.perf_counter() - started, 4)
+                    log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+
+
+class BodyLimit:
+    """Refuses bodies of more bytes than allowed, by their declared length or as they come."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request; see ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            await errors.response(UploadTooLargeError(self._max_bytes))(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max_bytes:
+                raise UploadTooLargeError(self._max_bytes)
+            return message
+
+        await self._app(scope, receive_counted, send)

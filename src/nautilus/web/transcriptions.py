@@ -1,0 +1,164 @@
+"""`POST /v1/audio/transcriptions`, `/v1/audio/translations` and our own `/transcribe`."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.responses import JSONResponse, Response
+
+from nautilus.assembly import Core
+from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
+from nautilus.pipeline import Piece, Task
+from nautilus.types import Options, Transcript
+from nautilus.web import errors, examples
+from nautilus.web.deps import CoreDep
+from nautilus.web.disconnect import ClientGoneError, EventStream, answered
+from nautilus.wire import native, openai_rest
+from nautilus.wire.forms import TranscriptionForm, read_form
+
+router = APIRouter(tags=["transcription"])
+
+MAX_FIELD_BYTES = 16 * 1024**2
+"""Of one text field; data URLs may be long."""
+MAX_FIELDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A form and its file."""
+
+    form: TranscriptionForm
+    file: BinaryIO
+    parsed: FormData
+
+
+@router.post("/v1/audio/transcriptions", openapi_extra=examples.TRANSCRIPTION)
+async def transcribe(request: Request, core: CoreDep) -> Response:
+    """Transcribe a recording, as OpenAI's API does. `stream=true` answers with server-sent events."""
+    upload = await read_upload(request)
+    if upload.form.stream:
+        return _streamed(upload, core)
+    async with _closing(upload):
+        transcript = await _hear(request, core, upload)
+    if transcript is None:
+        return Response(status_code=499)
+    body = openai_rest.render(transcript, upload.form)
+    return Response(
+        body,
+        media_type=openai_rest.MEDIA_TYPES[upload.form.response_format],
+        headers=_warning_header(upload.form.warnings + transcript.warnings),
+    )
+
+
+@router.post("/v1/audio/translations", openapi_extra=examples.TRANSLATION)
+async def translate(request: Request, core: CoreDep) -> Response:
+    """Translate a recording to English, where the model can (Canary models do)."""
+    upload = await read_upload(request)
+    async with _closing(upload):
+        transcript = await _hear(request, core, upload, translate_to="en")
+    if transcript is None:
+        return Response(status_code=499)
+    body = openai_rest.render(replace(transcript, language="en"), upload.form)
+    return Response(body, media_type=openai_rest.MEDIA_TYPES[upload.form.response_format])
+
+
+@router.post("/transcribe", openapi_extra=examples.NATIVE)
+async def transcribe_natively(request: Request, core: CoreDep) -> Response:
+    """Transcribe a recording into Nautilus's own document: words with confidence, audio facts, timings, warnings."""
+    upload = await read_upload(request)
+    if upload.form.stream:
+        raise UnsupportedError("stream is for /v1/audio/transcriptions; leave it out here.", "stream")
+    async with _closing(upload):
+        transcript = await _hear(request, core, upload)
+    if transcript is None:
+        return Response(status_code=499)
+    return JSONResponse(native.document(transcript, upload.form.warnings))
+
+
+async def read_upload(request: Request) -> Upload:
+    """Read a multipart form. Raises BadRequestError if it is none or lacks the file."""
+    kind = request.headers.get("content-type", "")
+    if not kind.startswith("multipart/form-data"):
+        raise BadRequestError("Send the recording as multipart/form-data with the field 'file'.", "file")
+    parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    try:
+        file = _only_file(parsed)
+        form = read_form((name, value) for name, value in parsed.multi_items() if isinstance(value, str))
+    except BaseException:
+        await parsed.close()
+        raise
+    return Upload(form, file, parsed)
+
+
+def _only_file(parsed: FormData) -> BinaryIO:
+    files = [value for name, value in parsed.multi_items() if isinstance(value, UploadFile) and name == "file"]
+    if not files:
+        raise BadRequestError("Send the recording as the form field 'file'.", "file")
+    if len(files) > 1:
+        raise BadRequestError("Send one file in a request; several files are several requests.", "file")
+    return files[0].file
+
+
+async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
+    """Return the transcript; None if the client has gone."""
+    task = _task(core, upload.form, translate_to)
+    seconds = core.settings.request_timeout
+    try:
+        async with asyncio.timeout(seconds):
+            return await answered(request, core.pipeline.transcribe(upload.file, task))
+    except TimeoutError:
+        raise DeadlineError(seconds) from None
+    except ClientGoneError:
+        return None
+
+
+def _streamed(upload: Upload, core: Core) -> Response:
+    form = upload.form
+    task = _task(core, form)
+
+    async def produce(emit: openai_rest.EmitText) -> None:
+        first = True
+
+        async def tell(piece: Piece) -> None:
+            nonlocal first
+            await emit(openai_rest.delta(piece.words, form, first=first))
+            first = False
+
+        async with _closing(upload):
+            try:
+                async with asyncio.timeout(core.settings.request_timeout):
+                    transcript = await core.pipeline.transcribe(upload.file, task, tell)
+                await emit(openai_rest.done(transcript, form))
+            except TimeoutError:
+                await emit(errors.event(DeadlineError(core.settings.request_timeout)))
+            except NautilusError as error:
+                await emit(errors.event(error))
+
+    return EventStream(produce, _warning_header(form.warnings))
+
+
+def _task(core: Core, form: TranscriptionForm, translate_to: str | None = None) -> Task:
+    return Task(
+        model=core.resolve(form.model),
+        options=Options(language=form.language, translate_to=translate_to),
+        level=form.level or core.settings.preprocess,
+        channel=form.channel,
+    )
+
+
+def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:
+    """Tell warnings to clients of formats that have no place for them."""
+    text = " ".join(warnings).encode("ascii", "replace").decode()
+    return {"x-nautilus-warning": " ".join(text.split())[:1000]} if warnings else {}
+
+
+@asynccontextmanager
+async def _closing(upload: Upload) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await upload.parsed.close()
