@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 from nautilus.engines.fake import FakeEngine
@@ -13,7 +14,7 @@ def test_a_measurement_is_remembered(tmp_path: Path) -> None:
     measured = size(FakeEngine(), Sizing(0, 0), memory)
     assert measured.workers == cores()
     assert measured.max_items in CPU_SIZES
-    memory.write_text('{"workers": %d, "max_items": 13}' % cores())
+    memory.write_text(json.dumps({"workers": cores(), "max_items": 13}))
     assert size(FakeEngine(), Sizing(0, 0), memory) == Sizing(cores(), 13)
 
 

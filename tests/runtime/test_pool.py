@@ -106,9 +106,8 @@ async def test_a_model_that_fails_tells_everyone_and_may_be_tried_again() -> Non
 
 async def test_every_model_is_freed_at_the_end() -> None:
     shelf = Shelf()
-    async with open_pool(shelf.open, LIMITS) as pool:
-        async with pool.lease("a"), pool.lease("b"):
-            pass
+    async with open_pool(shelf.open, LIMITS) as pool, pool.lease("a"), pool.lease("b"):
+        pass
     assert sorted(shelf.log) == ["+a", "+b", "-a", "-b"]
 
 

@@ -22,9 +22,7 @@ def test_every_field_is_read() -> None:
             ("channel", "1"),
         ]
     )
-    assert form == TranscriptionForm(
-        "whisper-1", "en", "verbose_json", ("word", "segment"), level="high", channel=1
-    )
+    assert form == TranscriptionForm("whisper-1", "en", "verbose_json", ("word", "segment"), level="high", channel=1)
 
 
 @pytest.mark.parametrize("name", ["timestamp_granularities[]", "timestamp_granularities", "timestamp_granularities[0]"])

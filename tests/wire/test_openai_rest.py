@@ -11,7 +11,8 @@ from tests.wire.sample import TRANSCRIPT, WORDS
 
 
 def body(**fields: str) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(render(TRANSCRIPT, read_form((k.replace("__", "[]"), v) for k, v in fields.items())))
+    form = read_form((name.replace("__", "[]"), value) for name, value in fields.items())
+    parsed: dict[str, Any] = json.loads(render(TRANSCRIPT, form))
     return parsed
 
 
@@ -57,8 +58,7 @@ def test_verbose_json_has_words_instead_of_segments_when_asked() -> None:
         ),
         (
             "vtt",
-            "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\nhello world.\n\n"
-            "00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n",
+            "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\nhello world.\n\n00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n",
         ),
     ],
 )

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from nautilus.types import Segment, Word
 from nautilus.wire.subtitles import LINE, LINES, LONGEST, cues_of, srt
 
@@ -19,7 +21,7 @@ def test_cues_fit_two_lines_and_seven_seconds() -> None:
 
 def test_cues_follow_each_other() -> None:
     cues = cues_of([spoken(30, every=1.0)])
-    assert all(one.end <= following.start for one, following in zip(cues, cues[1:], strict=False))
+    assert all(one.end <= following.start for one, following in pairwise(cues))
 
 
 def test_a_short_cue_stays_for_a_moment() -> None:

@@ -1,8 +1,8 @@
 """`POST /v1/audio/transcriptions`, `/v1/audio/translations` and our own `/transcribe`."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -42,7 +42,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     upload = await read_upload(request)
     if upload.form.stream:
         return _streamed(upload, core)
-    async with _closing(upload):
+    with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
         return Response(status_code=499)
@@ -58,7 +58,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
 async def translate(request: Request, core: CoreDep) -> Response:
     """Translate a recording to English, where the model can (Canary models do)."""
     upload = await read_upload(request)
-    async with _closing(upload):
+    with _closing(upload):
         transcript = await _hear(request, core, upload, translate_to="en")
     if transcript is None:
         return Response(status_code=499)
@@ -72,7 +72,7 @@ async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     upload = await read_upload(request)
     if upload.form.stream:
         raise UnsupportedError("stream is for /v1/audio/transcriptions; leave it out here.", "stream")
-    async with _closing(upload):
+    with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
         return Response(status_code=499)
@@ -89,7 +89,7 @@ async def read_upload(request: Request) -> Upload:
         file = _only_file(parsed)
         form = read_form((name, value) for name, value in parsed.multi_items() if isinstance(value, str))
     except BaseException:
-        await parsed.close()
+        _close(parsed)
         raise
     return Upload(form, file, parsed)
 
@@ -128,7 +128,7 @@ def _streamed(upload: Upload, core: Core) -> Response:
             await emit(openai_rest.delta(piece.words, form, first=first))
             first = False
 
-        async with _closing(upload):
+        with _closing(upload):
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
                     transcript = await core.pipeline.transcribe(upload.file, task, tell)
@@ -156,9 +156,16 @@ def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:
     return {"x-nautilus-warning": " ".join(text.split())[:1000]} if warnings else {}
 
 
-@asynccontextmanager
-async def _closing(upload: Upload) -> AsyncIterator[None]:
+@contextmanager
+def _closing(upload: Upload) -> Iterator[None]:
     try:
         yield
     finally:
-        await upload.parsed.close()
+        _close(upload.parsed)
+
+
+def _close(parsed: FormData) -> None:
+    """Close the files of a form here and now: Starlette's own way waits for a thread, which may never come."""
+    for _, value in parsed.multi_items():
+        if isinstance(value, UploadFile):
+            value.file.close()

@@ -1,0 +1,87 @@
+"""What many tests stand on: settings of their own, the folder of real speech, servers on free ports."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from nautilus.assembly import LoadEngine
+from nautilus.audio.sandbox import DecodeLimits
+from nautilus.engines.fake import FakeEngine
+from nautilus.settings import Settings
+from nautilus.web.app import create_app
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """The folder of real speech, which is not part of the project."""
+    folder = Path(os.environ.get("NAUTILUS_TEST_SPEECH", ROOT.parent / "shared" / "speech"))
+    if not folder.is_dir():
+        pytest.skip("real speech is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings that leave the machine's own folders alone."""
+    home = tmp_path_factory.mktemp("nautilus")
+    return Settings(
+        models_dir=home / "models", cache_dir=home / "cache", decode=DecodeLimits(workers=2), port=0, drain_seconds=1
+    )
+
+
+def fake_engine(*_: object) -> FakeEngine:
+    """Take the place of `load_engine`."""
+    return FakeEngine()
+
+
+@contextmanager
+def running(settings: Settings, load: LoadEngine | None = None) -> Iterator[str]:
+    """Run the whole server on a free port of the loopback, in a thread; its URL."""
+    app = create_app(settings, load=load)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="server under test")
+    thread.start()
+    try:
+        deadline = threading.Event()
+        while not server.started and thread.is_alive():
+            deadline.wait(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        _wait_until_ready(url, deadline)
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _wait_until_ready(url: str, pause: threading.Event) -> None:
+    import httpx
+
+    for _ in range(1000):
+        if httpx.get(f"{url}/health/ready").is_success:
+            return
+        pause.wait(0.02)
+    raise TimeoutError(url)
+
+
+@pytest.fixture(scope="session")
+def fake_server(settings: Settings) -> Iterator[str]:
+    """URL of a server whose model hears one word a second."""
+    with running(settings, fake_engine) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def server(settings: Settings) -> Iterator[str]:
+    """URL of a server on the embedded model."""
+    with running(settings) as url:
+        yield url
