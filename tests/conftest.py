@@ -17,7 +17,6 @@ from nautilus.settings import Settings
 from nautilus.web.app import create_app
 
 ROOT = Path(__file__).parent.parent
-FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-SPEECH = Path(__file__).parent.parent / "fixtures" / "speech.ogg"
+SPEECH = Path(__file__).parents[2] / "benchmarks" / "sample.ogg"
 """Six seconds of synthesised speech."""
 
 

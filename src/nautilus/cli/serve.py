@@ -5,6 +5,7 @@ import sys
 import uvicorn
 
 from nautilus import __version__
+from nautilus.engines.catalog import Catalog
 from nautilus.errors import NautilusError
 from nautilus.observe import configure_logging
 from nautilus.settings import Settings
@@ -14,6 +15,9 @@ from nautilus.web.app import create_app
 def run_server(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. A default model that can't be loaded ends it with 1."""
     configure_logging(settings.log_level, settings.log_format)
+    catalog = Catalog(settings.models_dir)
+    for name in (settings.model, *settings.models):
+        catalog.find(name)  # a misspelt name ends it here, before anything runs
     failures: list[NautilusError] = []
 
     def stop(error: NautilusError) -> None:

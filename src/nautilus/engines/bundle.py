@@ -26,6 +26,8 @@ class StreamingGraph:
     """Feature frames repeated from the step before."""
     drop_extra_pre_encoded: int
     """Encoder frames at the start of a step that the repeated features make, and that are dropped."""
+    first_padding: int
+    """Feature frames of zeros before the first step."""
     cache_last_channel: tuple[int, ...]
     """Shape without the batch: (layers, frames, width)."""
     cache_last_time: tuple[int, ...]

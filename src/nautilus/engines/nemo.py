@@ -24,8 +24,8 @@ class NemoEngine:
     reentrant = False
 
     def __init__(self, name: str, path: Path | None) -> None:
-        self._model = _load(name, path)
-        self._family = _family(self._model)
+        self._model = load_model(name, path)
+        self._family = family_of(self._model)
         if self._family != "aed":
             self._tell_words()
         config = self._model.cfg
@@ -103,7 +103,8 @@ class NemoEngine:
         return float(time.get(edge, float(time[f"{edge}_offset"]) * self.info.frame_seconds))
 
 
-def _load(name: str, path: Path | None) -> Any:
+def load_model(name: str, path: Path | None) -> Any:
+    """Load a NeMo model from a file or from the hub. Raises ModelLoadError."""
     import torch
     from nemo.collections.asr.models import ASRModel
     from nemo.utils import logging as nemo_logging
@@ -121,7 +122,8 @@ def _load(name: str, path: Path | None) -> Any:
     return model
 
 
-def _family(model: Any) -> str:
+def family_of(model: Any) -> str:
+    """Return ctc, rnnt, tdt, hybrid or aed."""
     kind = type(model).__name__
     if "MultiTask" in kind:
         return "aed"

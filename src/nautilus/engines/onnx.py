@@ -18,6 +18,9 @@ from nautilus.engines.words import words_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import Hypothesis, Options, Waveform
 
+OUTPUTS = ("logprobs", "encoded_lengths")
+"""What is asked of a graph; NeMo's own exports have no lengths."""
+
 
 class OnnxEngine:
     """A CTC model from a bundle. Its `transcribe` may be called from several threads at once."""
@@ -28,6 +31,7 @@ class OnnxEngine:
         self._bundle = bundle
         self._vocabulary = CtcVocabulary(bundle.pieces, bundle.blank, bundle.frame_seconds)
         self._session = open_session(bundle.folder / bundle.offline)
+        self._outputs = [output.name for output in self._session.get_outputs() if output.name in OUTPUTS]
         self.info = EngineInfo(
             name=bundle.name,
             family=bundle.family,
@@ -48,10 +52,10 @@ class OnnxEngine:
         if not heard:
             return hypotheses
         signal, lengths = _pad([features[index] for index in heard])
-        (logprobs,) = self._session.run(["logprobs"], {"audio_signal": signal, "length": lengths})
+        logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
+        frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
         for row, index in enumerate(heard):
-            frames = (int(lengths[row]) - 1) // self._bundle.subsampling + 1
-            words = words_of(best_path(logprobs[row, :frames], self._vocabulary))
+            words = words_of(best_path(logprobs[row, : frames[row]], self._vocabulary))
             hypotheses[index] = Hypothesis(" ".join(word.text for word in words), words, self._language)
         return hypotheses
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -104,7 +104,7 @@ async def _round(address: Address, clips: Sequence[Clip], clients: int, seconds:
     return result
 
 
-async def _client(address: Address, clips: Sequence[Clip], turns: count[int], until: float, result: Round) -> None:
+async def _client(address: Address, clips: Sequence[Clip], turns: Iterator[int], until: float, result: Round) -> None:
     connection = Connection(address)
     while (asked := time.perf_counter()) < until:
         clip = clips[next(turns) % len(clips)]

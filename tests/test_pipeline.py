@@ -1,0 +1,94 @@
+"""The walk from a recording to its transcript, with real decoding and a model that is easy to predict."""
+
+import io
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from nautilus.assembly import Core, assemble
+from nautilus.engines.fake import FakeEngine
+from nautilus.errors import AudioTooLongError, AudioTooShortError, BadAudioError, UnsupportedError
+from nautilus.pipeline import AudioLimits, Piece, Task
+from nautilus.settings import Settings
+from nautilus.types import Options, Transcript
+from tests.conftest import fake_engine
+from tests.web.clips import spoken, wav
+
+
+@pytest.fixture
+async def core(settings: Settings) -> AsyncIterator[Core]:
+    async with assemble(settings, fake_engine) as running:
+        yield running
+
+
+async def hear(core: Core, audio: bytes, task: Task | None = None) -> Transcript:
+    return await core.pipeline.transcribe(io.BytesIO(audio), task or Task(core.default_model))
+
+
+async def test_a_short_recording_is_heard_at_once(core: Core) -> None:
+    transcript = await hear(core, wav(3, rate=8000))
+    assert transcript.text == "zero one two"
+    assert (transcript.model, transcript.language) == ("fake", "en")
+    assert (transcript.audio.duration, transcript.audio.sample_rate) == (3.0, 8000)
+
+
+async def test_times_of_a_long_recording_refer_to_the_recording(core: Core) -> None:
+    transcript = await hear(core, spoken(15))
+    starts = [word.start for word in transcript.words]
+    assert starts == sorted(starts)
+    assert 85 < starts[-1] < transcript.audio.duration
+    assert transcript.audio.speech_seconds <= transcript.audio.duration
+
+
+async def test_pieces_come_in_order_and_add_up(core: Core) -> None:
+    pieces: list[Piece] = []
+
+    async def note(piece: Piece) -> None:
+        pieces.append(piece)
+
+    transcript = await core.pipeline.transcribe(io.BytesIO(spoken(15)), Task(core.default_model), note)
+    assert len(pieces) > 1
+    assert tuple(word for piece in pieces for word in piece.words) == transcript.words
+
+
+async def test_a_long_recording_without_speech_has_no_words(core: Core) -> None:
+    noise = 0.001 * np.random.default_rng(0).standard_normal(16_000 * 45)
+    silence = wav(45)[:44] + (noise * 32767).astype("<i2").tobytes()
+    assert (await hear(core, silence)).text == ""
+
+
+async def test_recordings_are_bounded(settings: Settings) -> None:
+    bounded = settings.model_copy(update={"audio": AudioLimits(min_seconds=1, max_seconds=2)})
+    async with assemble(bounded, fake_engine) as core:
+        with pytest.raises(AudioTooShortError, match="at least 1 s"):
+            await hear(core, wav(0.5))
+        with pytest.raises(AudioTooLongError, match="longer than 2 s"):
+            await hear(core, wav(3))
+        assert (await hear(core, wav(1.5))).text == "zero one"
+
+
+async def test_what_the_model_cannot_do_is_refused(core: Core) -> None:
+    with pytest.raises(UnsupportedError, match="does not know the language 'de'"):
+        await hear(core, wav(1), Task(core.default_model, Options(language="de")))
+    with pytest.raises(UnsupportedError, match="does not translate"):
+        await hear(core, wav(1), Task(core.default_model, Options(translate_to="en")))
+
+
+async def test_bad_audio_costs_nobody_else_anything(core: Core) -> None:
+    with pytest.raises(BadAudioError):
+        await hear(core, b"nonsense")
+    assert (await hear(core, wav(1))).text == "zero"
+
+
+async def test_a_model_that_fails_fails_its_request_only(settings: Settings) -> None:
+    class Moody(FakeEngine):
+        def transcribe(self, batch, options, /):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in FakeEngine
+            if any(len(waveform) == 2 * 16_000 for waveform in batch):
+                raise ValueError("not today")
+            return super().transcribe(batch, options)
+
+    async with assemble(settings, lambda *_: Moody()) as core:
+        with pytest.raises(Exception, match="not today"):
+            await hear(core, wav(2))
+        assert (await hear(core, wav(3))).text == "zero one two"

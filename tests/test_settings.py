@@ -1,0 +1,41 @@
+from pathlib import Path
+
+import pytest
+
+from nautilus.errors import ConfigurationError
+from nautilus.settings import load_settings
+
+
+def test_defaults_listen_on_the_loopback_only() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, "embedded")
+    assert settings.models_dir.is_absolute()
+
+
+def test_the_environment_sets_rooms_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NAUTILUS_BATCH__MAX_ITEMS", "7")
+    monkeypatch.setenv("NAUTILUS_AUDIO__MAX_SECONDS", "60")
+    monkeypatch.setenv("NAUTILUS_MODELS_DIR", str(tmp_path))
+    settings = load_settings()
+    assert (settings.batch.max_items, settings.audio.max_seconds, settings.models_dir) == (7, 60.0, tmp_path)
+
+
+def test_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAUTILUS_PORT", "9000")
+    assert load_settings(port=9001).port == 9001
+    assert load_settings(port=None).port == 9000
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("NAUTILUS_PROT", "1"),
+        ("NAUTILUS_PORT", "many"),
+        ("NAUTILUS_BATCH__MAX_ITEM", "1"),
+        ("NAUTILUS_PREPROCESS", "x"),
+    ],
+)
+def test_a_mistake_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=variable):
+        load_settings()
