@@ -6,12 +6,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import httpx
 
 PATIENCE = 120.0
 """Seconds until a server must be ready."""
@@ -60,10 +60,11 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
             raise RuntimeError(f"The server ended with {process.returncode}.")
         try:
-            with urllib.request.urlopen(f"{url}/health/ready", timeout=2):
+            if httpx.get(f"{url}/health/ready", timeout=2).is_success:
                 return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.01)
+        except httpx.TransportError:
+            pass
+        time.sleep(0.01)
     raise TimeoutError(f"The server was not ready within {PATIENCE:.0f} s.")
 
 

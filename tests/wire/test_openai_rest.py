@@ -9,6 +9,8 @@ from nautilus.wire.forms import FORMATS, TranscriptionForm, read_form
 from nautilus.wire.openai_rest import delta, done, error_body, event, render
 from tests.wire.sample import TRANSCRIPT, WORDS
 
+VTT = "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\nhello world.\n\n00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n"
+
 
 def body(**fields: str) -> dict[str, Any]:
     form = read_form((name.replace("__", "[]"), value) for name, value in fields.items())
@@ -58,7 +60,7 @@ def test_verbose_json_has_words_instead_of_segments_when_asked() -> None:
         ),
         (
             "vtt",
-            "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\nhello world.\n\n00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n",
+            VTT,
         ),
     ],
 )

@@ -178,13 +178,18 @@ def export(
 
 
 @app.command()
-def config() -> None:
+def config(
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="The defaults, as the docs have them.")] = False,
+) -> None:
     """Print the effective settings, each with its variable and its meaning."""
-    from nautilus.cli.configuration import settings_table
-    from nautilus.settings import load_settings
+    from nautilus.cli.configuration import markdown, settings_table
+    from nautilus.settings import Settings, load_settings
 
     try:
-        Console().print(settings_table(load_settings()))
+        if as_markdown:
+            sys.stdout.write(markdown(Settings()))
+        else:
+            Console().print(settings_table(load_settings()))
     except NautilusError as error:
         raise fail(error) from error
 

@@ -1,0 +1,52 @@
+"""How fast the engine is without a server: the ceiling that the server is measured against.
+
+Same model, same cores, same features, same sizing. The clips are decoded beforehand, sorted by length and cut into
+batches, and every worker thread takes the next batch as soon as it is free: nothing could feed the engine better.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from nautilus.audio.decode import Decoder
+from nautilus.engines.base import Engine
+from nautilus.runtime.calibrate import Sizing
+from nautilus.types import SAMPLE_RATE, Options, Waveform
+
+
+def decode(files: Sequence[Path]) -> list[Waveform]:
+    """Return the waveforms of short files."""
+    waveforms = []
+    for file in files:
+        with file.open("rb") as opened:
+            decoder = Decoder(opened)
+            block = decoder.read(60.0)
+            decoder.close()
+        if block is not None:
+            waveforms.append(block)
+    return waveforms
+
+
+def engine_rate(engine: Engine, waveforms: Sequence[Waveform], sizing: Sizing, seconds: float) -> float:
+    """Return seconds of audio per second over at least `seconds` of wall clock."""
+    ranked = sorted(waveforms, key=len)
+    batches = [ranked[first : first + sizing.max_items] for first in range(0, len(ranked), sizing.max_items)]
+    audio = sum(map(len, waveforms)) / SAMPLE_RATE
+    rounds = 0
+    with ThreadPoolExecutor(sizing.workers) as threads:
+        started = time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            list(threads.map(lambda batch: engine.transcribe(batch, Options()), batches))
+            rounds += 1
+        return rounds * audio / (time.perf_counter() - started)
+
+
+def idle_latency(engine: Engine, waveform: Waveform, repeats: int = 30) -> float:
+    """Return the median seconds that one clip takes when nothing else runs."""
+    spent = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        engine.transcribe([waveform], Options())
+        spent.append(time.perf_counter() - started)
+    return sorted(spent)[repeats // 2]

@@ -1,0 +1,109 @@
+"""Cleaning before the model hears it, in levels; `auto` leaves good recordings exactly alone.
+
+| level  | what it does                                                        |
+|--------|---------------------------------------------------------------------|
+| none   | nothing                                                             |
+| low    | removes DC, brings the speech to a common level                     |
+| medium | low, and a band-pass and gentle spectral subtraction                |
+| high   | low, and a band-pass and log-MMSE; the planner also removes silence |
+
+Same length out as in, nothing moves in time, silence stays silence. SciPy is imported late: its filters take longer
+to import than most recordings to hear.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus.audio.denoise import subtract_noise, suppress_noise
+from nautilus.audio.quality import Quality, measure, speech_level
+from nautilus.types import SAMPLE_RATE, Level, Waveform
+
+TARGET_DB: Final = -23.0
+"""Level of the speech after normalisation, dB full scale."""
+CEILING: Final = 0.98
+"""Largest sample after normalisation."""
+MAX_GAIN_DB: Final = 30.0
+"""More would bring up nothing but noise."""
+BAND_HZ: Final = (60.0, 7600.0)
+"""Below lies hum and rumble, above the edge of what a 16-kHz model knows."""
+
+QUIET_DB: Final = -45.0
+"""`auto` raises speech softer than this."""
+OFFSET: Final = 0.01
+"""`auto` removes a DC offset larger than this."""
+NOISY_DB: Final = 12.0
+"""`auto` subtracts noise below this signal-to-noise ratio as `measure` estimates it (true ones of about 3 dB)."""
+DROWNED_DB: Final = 5.0
+"""`auto` takes its strongest means below this one."""
+
+_NO_OFFSET: Final = 1e-4
+_SILENCE_DB: Final = -85.0
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """A cleaned waveform."""
+
+    waveform: Waveform
+    level_applied: Level
+    """What was done: never `auto`."""
+    quality: Quality | None
+    """Of the waveform as it came; None where nothing was measured (level `none`)."""
+
+
+def enhance(waveform: Waveform, level: Level) -> Enhanced:
+    """Clean a waveform; where nothing has to be done, the very same array comes back."""
+    if level == "none":
+        return Enhanced(waveform, "none", None)
+    quality = measure(waveform)
+    applied = choose(quality) if level == "auto" else level
+    if applied == "none" or quality.rms_db <= _SILENCE_DB:
+        return Enhanced(waveform, "none" if level == "auto" else applied, quality)
+    return Enhanced(_normalise(_clean(waveform, quality, applied)), applied, quality)
+
+
+def choose(quality: Quality) -> Level:
+    """Choose the level that `auto` takes: as little as the recording allows."""
+    if quality.rms_db <= _SILENCE_DB:
+        return "none"
+    if quality.snr_db < NOISY_DB:
+        return "high" if quality.snr_db < DROWNED_DB else "medium"
+    return "low" if quality.rms_db < QUIET_DB or abs(quality.dc_offset) > OFFSET else "none"
+
+
+def _clean(waveform: Waveform, quality: Quality, level: Level) -> Waveform:
+    """Take away what is not speech."""
+    if level == "low":
+        return waveform - np.float32(quality.dc_offset) if abs(quality.dc_offset) > _NO_OFFSET else waveform
+    filtered = _band_pass(waveform)
+    return subtract_noise(filtered) if level == "medium" else suppress_noise(filtered)
+
+
+def _band_pass(waveform: Waveform) -> Waveform:
+    """Apply a zero-phase Butterworth band-pass (second order, run forward and backward)."""
+    from scipy.signal import sosfiltfilt
+
+    sections = _band()
+    padding = min(3 * 2 * len(sections) + 1, len(waveform) - 1)
+    return sosfiltfilt(sections, waveform, padlen=padding).astype(np.float32)
+
+
+@cache
+def _band() -> NDArray[np.float64]:
+    from scipy.signal import butter
+
+    return np.asarray(butter(2, BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos"))
+
+
+def _normalise(waveform: Waveform) -> Waveform:
+    """Bring the speech to `TARGET_DB` without passing `CEILING`; near silence is not raised."""
+    level = speech_level(waveform)
+    peak = max(float(waveform.max()), -float(waveform.min()))
+    if level <= _SILENCE_DB:
+        return waveform
+    gain = min(10 ** (min(TARGET_DB - level, MAX_GAIN_DB) / 20), CEILING / peak)
+    return waveform * np.float32(gain)
