@@ -1,0 +1,132 @@
+"""The network: a small streaming FastConformer-CTC, and how its weights begin.
+
+Two things decide whether it learns from a few hours at all (README, "What was measured"):
+the first convolutions start with a variance that keeps the signal alive, and the mean and deviation
+of the (never normalised) log-mel features are folded into the first of them.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import torch
+from nemo.collections.asr.models import EncDecCTCModelBPE
+from omegaconf import OmegaConf
+from torch import nn
+
+FEATURE_MEAN = -11.55
+"""Mean of the log-mel features over the training speech."""
+FEATURE_DEVIATION = 3.44
+"""Their standard deviation."""
+VOCABULARY = 128
+"""Sub-words; the blank comes after them."""
+LOOK_AHEADS = (13, 6, 1, 0)
+"""Encoder frames (80 ms each) that a chunk sees beyond its first one."""
+LEFT_CONTEXT = 70
+"""Encoder frames that attention sees to the left of a chunk."""
+
+
+def train_tokenizer(texts: list[str], folder: Path) -> None:
+    """Train the SentencePiece unigram model in the form that NeMo expects."""
+    if (folder / "tokenizer.model").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=VOCABULARY,
+        model_type="unigram",
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        bos_id=-1,
+        eos_id=-1,
+        minloglevel=2,
+    )
+    pieces = (folder / "tokenizer.vocab").read_text(encoding="utf-8").splitlines()
+    names = [line.split("\t")[0] for line in pieces if not line.startswith("<")]
+    (folder / "vocab.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def config(tokenizer: Path) -> dict[str, Any]:
+    """NeMo's configuration of the model."""
+    preprocessor = {
+        "_target_": "nemo.collections.asr.modules.AudioToMelSpectrogramPreprocessor",
+        "sample_rate": 16_000,
+        "normalize": "NA",
+        "window_size": 0.025,
+        "window_stride": 0.01,
+        "window": "hann",
+        "features": 80,
+        "n_fft": 512,
+        "frame_splicing": 1,
+        "dither": 0.0,
+        "pad_to": 0,
+    }
+    encoder = {
+        "_target_": "nemo.collections.asr.modules.ConformerEncoder",
+        "feat_in": 80,
+        "n_layers": 10,
+        "d_model": 128,
+        "subsampling": "dw_striding",
+        "subsampling_factor": 8,
+        "subsampling_conv_channels": 24,
+        "causal_downsampling": True,
+        "ff_expansion_factor": 4,
+        "self_attention_model": "rel_pos",
+        "n_heads": 4,
+        "att_context_size": [[LEFT_CONTEXT, look_ahead] for look_ahead in LOOK_AHEADS],
+        "att_context_probs": [0.55, 0.2, 0.15, 0.1],
+        "att_context_style": "chunked_limited",
+        "xscaling": False,
+        "untie_biases": True,
+        "pos_emb_max_len": 1000,
+        "conv_kernel_size": 9,
+        "conv_norm_type": "layer_norm",
+        "conv_context_size": "causal",
+        "dropout": 0.0,
+        "dropout_pre_encoder": 0.0,
+        "dropout_emb": 0.0,
+        "dropout_att": 0.0,
+    }
+    return {
+        "sample_rate": 16_000,
+        "log_prediction": False,
+        "tokenizer": {"dir": str(tokenizer), "type": "bpe"},
+        "preprocessor": preprocessor,
+        "encoder": encoder,
+        "decoder": {
+            "_target_": "nemo.collections.asr.modules.ConvASRDecoder",
+            "feat_in": 128,
+            "num_classes": -1,
+            "vocabulary": [],
+        },
+    }
+
+
+def build(tokenizer: Path) -> EncDecCTCModelBPE:
+    """Make a new model with the weights to start from."""
+    model = EncDecCTCModelBPE(OmegaConf.create(config(tokenizer)))
+    start_subsampling(model.encoder.pre_encode)
+    return model
+
+
+@torch.no_grad()
+def start_subsampling(pre_encode: nn.Module) -> None:
+    """Draw normal weights of variance 2/fan-in, zero the biases, fold the features' mean and deviation in."""
+    for layer in pre_encode.modules():
+        if isinstance(layer, nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(2.0 / fan_in))
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, math.sqrt(1.0 / layer.in_features))
+            nn.init.zeros_(layer.bias)
+    first = pre_encode.conv[0]
+    first.weight /= FEATURE_DEVIATION
+    first.bias.copy_(-FEATURE_MEAN * first.weight.sum(dim=(1, 2, 3)))
+
+
+def set_look_aheads(model: EncDecCTCModelBPE, probabilities: list[float]) -> None:
+    """How often training draws each of `LOOK_AHEADS`."""
+    model.encoder.att_context_probs = probabilities
