@@ -1,4 +1,4 @@
-"""Request bodies as `/docs` shows them; "Try it out" works with these."""
+"""Requests and answers as `/docs` shows them; "Try it out" works with these."""
 
 from typing import Any
 
@@ -35,6 +35,92 @@ def _form(*names: str) -> dict[str, Any]:
         }
     }
 
+
+def _error(message: str, code: str, param: str | None = "file", kind: str = "invalid_request_error") -> dict[str, Any]:
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return {"content": {"application/json": {"example": {"error": error}}}}
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The request must be changed; the message says how."}
+    | _error("The file has no sound track.", "bad_audio"),
+    404: {"description": "No such model."}
+    | _error("There is no model named 'x' on this server.", "model_not_found", "model"),
+    413: {"description": "Too much audio, or too many bytes."}
+    | _error("The audio lasts longer than 21600 s; send it in shorter parts.", "audio_too_long"),
+    503: {"description": "Busy or loading; see Retry-After."}
+    | _error("Too many requests are waiting; retry in 2 s.", "overloaded", None, "server_error"),
+}
+_TEXT = "good morning"
+_SEGMENT = {
+    "id": 0,
+    "seek": 24,
+    "start": 0.24,
+    "end": 1.04,
+    "text": _TEXT,
+    "tokens": [],
+    "temperature": 0.0,
+    "avg_logprob": -0.05,
+    "compression_ratio": 0.6,
+    "no_speech_prob": 0.0,
+}
+_USAGE = {"type": "duration", "seconds": 2}
+TRANSCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The transcript, in the format asked for; server-sent events with `stream=true`.",
+        "content": {
+            "application/json": {
+                "examples": {
+                    "json": {"value": {"text": _TEXT, "languages": [{"code": "en"}], "usage": _USAGE}},
+                    "verbose_json": {
+                        "value": {
+                            "task": "transcribe",
+                            "language": "english",
+                            "duration": 1.5,
+                            "text": _TEXT,
+                            "segments": [_SEGMENT],
+                            "usage": _USAGE,
+                        }
+                    },
+                }
+            },
+            "text/plain": {"example": _TEXT},
+            "application/x-subrip": {"example": f"1\n00:00:00,240 --> 00:00:01,040\n{_TEXT}\n"},
+            "text/vtt": {"example": f"WEBVTT\n\n00:00:00.240 --> 00:00:01.040\n{_TEXT}\n"},
+            "text/event-stream": {"example": f'data: {{"type":"transcript.text.delta","delta":"{_TEXT}"}}\n\n'},
+        },
+    },
+    **ERRORS,
+}
+_FACTS = {
+    "duration": 1.5,
+    "sample_rate": 44_100,
+    "channels": 2,
+    "container": "wav",
+    "codec": "pcm_s16le",
+    "speech_seconds": 1.5,
+    "snr": 38.2,
+}
+TOLD: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Everything that is known of the transcript. Times are seconds from the recording's start.",
+        "content": {
+            "application/json": {
+                "example": {
+                    "text": _TEXT,
+                    "language": "en",
+                    "model": "nautilus-en-4m",
+                    "segments": [{"start": 0.24, "end": 1.04, "text": _TEXT}],
+                    "words": [{"word": "good", "start": 0.24, "end": 0.56, "confidence": 0.93}],
+                    "audio": _FACTS,
+                    "timings": {"decode": 0.002, "enhance": 0.0, "queue": 0.0, "inference": 0.012, "total": 0.016},
+                    "warnings": [],
+                }
+            }
+        },
+    },
+    **ERRORS,
+}
 
 COMMON = ("file", "model", "language", "preprocess", "channel")
 TRANSCRIPTION = _form(*COMMON, "response_format", "timestamp_granularities[]", "stream", "include[]")

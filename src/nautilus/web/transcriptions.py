@@ -36,7 +36,7 @@ class Upload:
     parsed: FormData
 
 
-@router.post("/v1/audio/transcriptions", openapi_extra=examples.TRANSCRIPTION)
+@router.post("/v1/audio/transcriptions", openapi_extra=examples.TRANSCRIPTION, responses=examples.TRANSCRIBED)
 async def transcribe(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording, as OpenAI's API does. `stream=true` answers with server-sent events."""
     upload = await read_upload(request)
@@ -54,7 +54,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     )
 
 
-@router.post("/v1/audio/translations", openapi_extra=examples.TRANSLATION)
+@router.post("/v1/audio/translations", openapi_extra=examples.TRANSLATION, responses=examples.TRANSCRIBED)
 async def translate(request: Request, core: CoreDep) -> Response:
     """Translate a recording to English, where the model can (Canary models do)."""
     upload = await read_upload(request)
@@ -66,7 +66,7 @@ async def translate(request: Request, core: CoreDep) -> Response:
     return Response(body, media_type=openai_rest.MEDIA_TYPES[upload.form.response_format])
 
 
-@router.post("/transcribe", openapi_extra=examples.NATIVE)
+@router.post("/transcribe", openapi_extra=examples.NATIVE, responses=examples.TOLD)
 async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording into Nautilus's own document: words with confidence, audio facts, timings, warnings."""
     upload = await read_upload(request)
