@@ -213,6 +213,33 @@ def bench(
         raise typer.Exit(130) from None
 
 
+@app.command()
+def evaluate(
+    manifests: Annotated[list[Path], typer.Argument(help="NeMo manifests (JSON lines).", exists=True)],
+    model: ModelOption = None,
+    levels: Annotated[str, typer.Option(help=f"Cleaning, one or more of {', '.join(LEVELS)}.")] = "auto",
+    url: Annotated[str | None, typer.Option(help="A running server to ask instead of this process.")] = None,
+    limit: Annotated[int, typer.Option(help="Utterances of each set, spread evenly; 0: all.")] = 0,
+    plain: Annotated[
+        bool, typer.Option(help="Compare words as they are, not as Whisper's normaliser has them.")
+    ] = False,
+    show: Annotated[int, typer.Option(help="How many of the worst utterances to show.")] = 5,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write every result to this file.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a report with plots and players.")] = None,
+) -> None:
+    """Measure word error rates and speed over manifests, in this process or against a server."""
+    from nautilus.cli.evaluate import Request, run
+    from nautilus.settings import load_settings
+
+    try:
+        request = Request(manifests, model, tuple(levels.split(",")), url, limit, plain, show, json_file, html_file)
+        asyncio.run(run(request, load_settings(model=model, log_level="warning")))
+    except NautilusError as error:
+        raise fail(error) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
 def _few(languages: tuple[str, ...]) -> str:
     shown = " ".join(languages[:6])
     return f"{shown} +{len(languages) - 6}" if len(languages) > 6 else shown or "?"  # noqa: PLR2004 - fits a line
