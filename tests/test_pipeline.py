@@ -33,6 +33,11 @@ async def test_a_short_recording_is_heard_at_once(core: Core) -> None:
     assert (transcript.audio.duration, transcript.audio.sample_rate) == (3.0, 8000)
 
 
+async def test_a_recording_of_exactly_one_block_is_heard_to_its_end(core: Core) -> None:
+    seconds = core.settings.decode.block_seconds
+    assert len((await hear(core, wav(seconds))).words) == seconds
+
+
 async def test_times_of_a_long_recording_refer_to_the_recording(core: Core) -> None:
     transcript = await hear(core, spoken(15))
     starts = [word.start for word in transcript.words]

@@ -113,12 +113,15 @@ class Pipeline:
             preparing.seconds += len(block) / SAMPLE_RATE
             if preparing.seconds > self._limits.max_seconds:
                 raise AudioTooLongError(self._limits.max_seconds)
-            for window in await loop.run_in_executor(self._threads, preparing.add, block):
+            if recording.at_end and preparing.seconds < self._limits.min_seconds:
+                break
+            for window in await loop.run_in_executor(self._threads, preparing.add, block, recording.at_end):
                 yield window
         if preparing.seconds < self._limits.min_seconds:
             raise AudioTooShortError(preparing.seconds, self._limits.min_seconds)
-        for window in await loop.run_in_executor(self._threads, preparing.finish):
-            yield window
+        if not preparing.finished:  # the last block was a whole one, so nobody knew that it was the last
+            for window in await loop.run_in_executor(self._threads, preparing.finish):
+                yield window
 
 
 class Preparing:
@@ -131,6 +134,8 @@ class Preparing:
         """Seconds spent on cleaning and on planning windows."""
         self.snr: float | None = None
         """Of the first block, in dB."""
+        self.finished = False
+        """Whether all windows have been given."""
         self._level: Level = task.level
         self._planner = Planner(WindowLimits(max_seconds=info.max_seconds, remove_silence=task.level == "high"))
 
@@ -139,18 +144,21 @@ class Preparing:
         """Seconds that the model was given."""
         return self._planner.speech_seconds
 
-    def add(self, block: Waveform) -> list[Window]:
-        """Clean the next block and return the windows that it completes."""
+    def add(self, block: Waveform, is_last: bool) -> list[Window]:
+        """Clean the next block and return the windows that it completes; after the last one, all that are left."""
         started = time.perf_counter()
         enhanced = enhance(block, self._level)
         if self.snr is None and enhanced.quality is not None:
             self.snr = enhanced.quality.snr_db
         windows = self._planner.add(enhanced.waveform)
+        if is_last:
+            windows += self.finish()
         self.enhance_seconds += time.perf_counter() - started
         return windows
 
     def finish(self) -> list[Window]:
         """Return the windows of what is left."""
+        self.finished = True
         return self._planner.finish()
 
 

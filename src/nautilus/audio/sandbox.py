@@ -66,9 +66,11 @@ class Recording:
     def __init__(self, first: _Reply, replies: AsyncIterator[_Reply]) -> None:
         self.facts = MediaFacts(**first.details["facts"])
         self.warnings: tuple[str, ...] = ()
-        """Complete when the last block was read."""
+        """What the transcript should come with."""
         self.decode_seconds = 0.0
         """Seconds spent decoding so far."""
+        self.at_end = False
+        """Whether the last block was decoded; `warnings` is complete then."""
         self._replies = replies
         self._first: _Reply | None = first
         self._hear(first)
@@ -85,6 +87,7 @@ class Recording:
         return reply.block
 
     def _hear(self, reply: _Reply) -> None:
+        self.at_end = reply.last
         self.decode_seconds += reply.seconds
         self.warnings = tuple(reply.details["warnings"])
 
