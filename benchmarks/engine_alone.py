@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from nautilus.audio.decode import Decoder
 from nautilus.engines.base import Engine
 from nautilus.runtime.calibrate import Sizing
@@ -34,7 +36,7 @@ def engine_rate(engine: Engine, waveforms: Sequence[Waveform], sizing: Sizing, s
     batches = [ranked[first : first + sizing.max_items] for first in range(0, len(ranked), sizing.max_items)]
     audio = sum(map(len, waveforms)) / SAMPLE_RATE
     rounds = 0
-    with ThreadPoolExecutor(sizing.workers) as threads:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(sizing.workers) as threads:
         started = time.perf_counter()
         while time.perf_counter() - started < seconds:
             list(threads.map(lambda batch: engine.transcribe(batch, Options()), batches))

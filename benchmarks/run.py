@@ -19,15 +19,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Event, Thread
+from typing import Self
 
 import httpx
 import numpy as np
-from engine_alone import decode, engine_rate, idle_latency
 from packaging.requirements import Requirement
-from process import resident_megabytes, serve
 from rich.console import Console
 from rich.table import Table
 
+from engine_alone import decode, engine_rate, idle_latency
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
@@ -35,6 +35,7 @@ from nautilus.engines.onnx import OnnxEngine
 from nautilus.measure.bench import Round, run_rounds
 from nautilus.runtime.calibrate import Sizing, size
 from nautilus.types import SAMPLE_RATE, Waveform
+from process import resident_megabytes, serve
 
 CLIENTS = (1, 4, 16, 64)
 HERE = Path(__file__).parent
@@ -147,7 +148,7 @@ def start(bench: Bench) -> None:
 
 
 def long(bench: Bench) -> None:
-    """A three-hour recording: wall time and growth of memory."""
+    """Time a three-hour recording, and watch memory grow meanwhile."""
     with tempfile.TemporaryDirectory() as scratch, serve() as server:
         recording = Path(scratch) / "three_hours.wav"
         write_hours(recording, bench.waveforms, hours=3.0)
@@ -173,7 +174,7 @@ class highest:  # noqa: N801 - reads as a function
         self._over = Event()
         self._thread = Thread(target=self._watch)
 
-    def __enter__(self) -> "highest":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -1,6 +1,6 @@
 """Clean streams: clips of one or several speakers with silence between them, labelled by Silero.
 
-`python -m recipes.vad.streams --shards /work/lab/embedded --work /work/lab/vad --silero GRAPH`
+`python -m recipes.vad.streams --shards SHARDS --work WORK --silero GRAPH`
 writes `train.npz` and `test.npz`: samples as int16 and the teacher's probabilities, both in one row
 per stream of 30 seconds.
 """

@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from threadpoolctl import threadpool_limits
+
 from nautilus.audio.sandbox import open_sandbox
 from nautilus.engines.base import Engine
 from nautilus.engines.catalog import Catalog, Model
@@ -69,7 +71,8 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         loadable = Loadable(model.name, _fingerprint(model), lambda tell: load(model, settings, tell))
         return open_local_lane(loadable, settings.batch, settings.cache_dir / "sizing", report)
 
-    with _threads(cores(), "dsp") as threads:
+    # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
+    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             pipeline = Pipeline(sandbox, pool, threads, settings.audio)
             yield Core(settings, catalog, pool, pipeline, default)

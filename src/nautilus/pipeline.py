@@ -1,6 +1,6 @@
 """A recording → Transcript: the one walk that uploads and jobs share.
 
-    sandbox (decode) ──blocks──▶ enhance ──▶ Planner (windows) ──▶ lane (each a ticket) ──in order──▶ join ──▶ segments
+    sandbox (decode) ──blocks──▶ Planner (windows) ──▶ enhance ──▶ lane (each a ticket) ──in order──▶ join ──▶ segments
 
 Windows are submitted a few ahead of the one whose answer is awaited, so the engine never starves, and memory holds a
 few windows, however long the recording is.
@@ -133,7 +133,7 @@ class Preparing:
         self.enhance_seconds = 0.0
         """Seconds spent on cleaning and on planning windows."""
         self.snr: float | None = None
-        """Of the first block, in dB."""
+        """Of the first window, in dB."""
         self.finished = False
         """Whether all windows have been given."""
         self._level: Level = task.level
@@ -145,21 +145,30 @@ class Preparing:
         return self._planner.speech_seconds
 
     def add(self, block: Waveform, is_last: bool) -> list[Window]:
-        """Clean the next block and return the windows that it completes; after the last one, all that are left."""
+        """Return the windows that the next block completes, cleaned; after the last block, all that are left."""
         started = time.perf_counter()
-        enhanced = enhance(block, self._level)
-        if self.snr is None and enhanced.quality is not None:
-            self.snr = enhanced.quality.snr_db
-        windows = self._planner.add(enhanced.waveform)
+        windows = self._planner.add(block)
         if is_last:
-            windows += self.finish()
-        self.enhance_seconds += time.perf_counter() - started
-        return windows
+            self.finished = True
+            windows += self._planner.finish()
+        return self._cleaned(windows, started)
 
     def finish(self) -> list[Window]:
         """Return the windows of what is left."""
+        started = time.perf_counter()
         self.finished = True
-        return self._planner.finish()
+        return self._cleaned(self._planner.finish(), started)
+
+    def _cleaned(self, windows: list[Window], started: float) -> list[Window]:
+        """Clean each window by itself: what a window becomes never depends on how the recording came."""
+        cleaned = []
+        for window in windows:
+            enhanced = enhance(window.audio, self._level)
+            if self.snr is None and enhanced.quality is not None:
+                self.snr = enhanced.quality.snr_db
+            cleaned.append(replace(window, audio=enhanced.waveform))
+        self.enhance_seconds += time.perf_counter() - started
+        return cleaned
 
 
 class Hearing:

@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def read(path: Path) -> Waveform:
 
 
 def spans_in(waveform: Waveform) -> list[Span]:
-    return find_spans(speech_probabilities(waveform), LIMITS)
+    return find_spans(speech_probabilities(waveform), VadLimits())
 
 
 # From probabilities to spans
@@ -73,8 +74,8 @@ def test_short_speech_is_dropped() -> None:
 
 def test_padding_stays_in_the_recording_and_joins_what_it_makes_touch() -> None:
     probabilities = frames((0.0, 5), (1.0, 45), (0.0, 20), (1.0, 25), (0.0, 5))
-    assert find_spans(probabilities, VadLimits(pad=0.125)) == [Span(0.0, 1.125), Span(1.275, 2.0)]
-    assert find_spans(probabilities, VadLimits(pad=0.2)) == [Span(0.0, 2.0)]
+    assert find_spans(probabilities, replace(LIMITS, pad=0.125)) == [Span(0.0, 1.125), Span(1.275, 2.0)]
+    assert find_spans(probabilities, replace(LIMITS, pad=0.2)) == [Span(0.0, 2.0)]
 
 
 def test_spans_do_not_depend_on_how_probabilities_arrive() -> None:

@@ -10,7 +10,6 @@ from functools import cache
 from typing import Final, TypeAlias
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from nautilus.types import Waveform
@@ -70,9 +69,9 @@ def _filter(waveform: Waveform, gains: Callable[[Powers], Powers]) -> Waveform:
     sections = -(-count // _SECTION)
     for section in range(sections):
         first, last = count * section // sections, count * (section + 1) // sections
-        spectra = scipy.fft.rfft(frames[first:last] * window, axis=1, overwrite_x=True)
+        spectra = np.fft.rfft(frames[first:last] * window, axis=1)
         spectra *= gains(spectra.real**2 + spectra.imag**2)
-        pieces = scipy.fft.irfft(spectra, axis=1, overwrite_x=True)
+        pieces = np.fft.irfft(spectra, axis=1)
         pieces *= window
         result[first:last] += pieces[:, :_HOP]
         result[first + 1 : last + 1] += pieces[:, _HOP:]

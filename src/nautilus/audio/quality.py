@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
 from nautilus.types import SAMPLE_RATE, Waveform
@@ -99,7 +98,7 @@ def _snr(powers: NDArray[np.float64]) -> float:
 def _bandwidth(frames: NDArray[np.float32]) -> float:
     """Find the highest frequency whose strongest frame comes within 50 dB of the strongest of all."""
     window = np.hanning(_FFT).astype(np.float32)
-    spectrum = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True)
+    spectrum = np.fft.rfft(frames * window, axis=1)
     strongest = (spectrum.real**2 + spectrum.imag**2).max(axis=0)
     if strongest.max() <= _NOTHING:
         return 0.0

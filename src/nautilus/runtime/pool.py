@@ -122,10 +122,13 @@ class ModelPool:
                 resident.report("ready")
                 resident.ready.set_result(lane)
                 await resident.leave.wait()
+        except NautilusError as error:
+            log.error("model failed", model=name, error=str(error))  # noqa: TRY400 - foreseen: the message says it all
+            _tell(resident.ready, error)
         except Exception as error:
             # A model may fail in any way; whoever waits for it is told, and the server goes on.
             log.exception("model failed", model=name)
-            _tell(resident.ready, error if isinstance(error, NautilusError) else _load_error(name, error))
+            _tell(resident.ready, _load_error(name, error))
         finally:
             _tell(resident.ready, EngineError("The server is stopping."))
             if self._residents.get(name) is resident:

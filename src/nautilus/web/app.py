@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
@@ -14,8 +13,6 @@ from nautilus.errors import NautilusError
 from nautilus.settings import Settings
 from nautilus.web import errors, models, ops, transcriptions
 from nautilus.web.middleware import BodyLimit, RequestContext
-
-log = structlog.get_logger(__name__)
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
 
@@ -55,5 +52,4 @@ async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None
     try:
         await core.pool.keep(core.default_model)
     except NautilusError as error:
-        log.exception("the default model cannot be loaded", model=core.default_model)
         on_failure(error)
