@@ -26,6 +26,7 @@ import numpy as np
 from packaging.requirements import Requirement
 from rich.console import Console
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from engine_alone import decode, engine_rate, idle_latency
 from nautilus.engines.base import Engine
@@ -267,6 +268,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(MEASUREMENTS))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
+    threadpool_limits(1, user_api="blas")  # as the server has it
     with tempfile.TemporaryDirectory() as scratch:
         clips = write_wavs(find_clips(arguments.speech), Path(scratch))
         bench = Bench(clips, decode(clips), arguments.work, arguments.seconds, Report())

@@ -15,6 +15,8 @@ from recipes.embedded.guidance import SECONDS_PER_FRAME, UNGUIDED, frame_labels
 
 CLEAN_SETS = ("kathleen", "an4", "ljspeech_part")
 """Native readers in quiet rooms: the start of the curriculum."""
+TIMES = {"kathleen": 2.0, "ljspeech_part": 2.0, "speechocean762": 0.5}
+"""How often an epoch hears a clip of a set (others once): sentences read aloud are what is learned last."""
 LONGEST = 20.5
 """Seconds; longer clips are left out."""
 
@@ -69,10 +71,16 @@ def epoch(work: Path, mix: Mix, rng: np.random.Generator) -> list[Pick]:
     real = [(shard, i) for shard in [read_shard(work, "real")] for i in range(len(shard.clips))]
     if mix.clean_only:
         return [(shard, i) for shard, i in real if shard.clips[i].set in CLEAN_SETS and _fits(shard.clips[i])]
+    real = [pick for pick in real for _ in range(_times(pick, rng))]
     digits = read_shard(work, "digits")
     some = rng.permutation(len(digits.clips))[: int(len(digits.clips) * mix.digits_share)]
     picks = real + [(digits, int(i)) for i in some]
     return [(shard, i) for shard, i in picks + synthetic(work, picks, mix, rng) if _fits(shard.clips[i])]
+
+
+def _times(pick: Pick, rng: np.random.Generator) -> int:
+    """How often this epoch hears a clip; a fraction is a chance."""
+    return int(TIMES.get(pick[0].clips[pick[1]].set, 1.0) + rng.random())
 
 
 def synthetic(work: Path, picks: list[Pick], mix: Mix, rng: np.random.Generator) -> list[Pick]:

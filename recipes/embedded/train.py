@@ -4,6 +4,7 @@
 
 The learning rate warms up and stays. A run can be stopped and resumed at any time; `--decay-steps N`
 finishes it: from the checkpoint on, the rate falls to zero over N steps, then training ends.
+With `--ranks 2`, two processes train together, on a core each; every step hears a batch of each.
 
     guided (cross-entropy fades out)  ->  CTC alone  ->  CTC, augmented  ->  decay
     until      --guided-steps             --augment-from                     N more steps
@@ -18,6 +19,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,9 @@ import torch
 from recipes.embedded import batches, scoring
 from recipes.embedded.augment import Augmenter
 from recipes.embedded.batches import Batch, Mix
-from recipes.embedded.corpus import read_shard
 from recipes.embedded.guidance import UNGUIDED, entropy
-from recipes.embedded.model import FEATURE_MEAN, build, set_look_aheads, train_tokenizer
+from recipes.embedded.model import FEATURE_MEAN, VOCABULARY, build, set_look_aheads, train_tokenizer
+from recipes.embedded.parallel import Team, launch
 from torch.nn import functional
 
 LONG_LOOK_AHEAD = [1.0, 0.0, 0.0, 0.0]
@@ -72,16 +74,16 @@ class Plan:
 class Trainer:
     """Owns model, averaged model, optimizer and the run's folder."""
 
-    def __init__(self, work: Path, run: str, plan: Plan) -> None:
-        self.work, self.plan = work, plan
+    def __init__(self, work: Path, run: str, plan: Plan, team: Team) -> None:
+        self.work, self.plan, self.team = work, plan, team
         self.folder = work / "runs" / run
         self.folder.mkdir(parents=True, exist_ok=True)
-        texts = sorted({clip.text for clip in read_shard(work, "real").clips})
-        train_tokenizer(texts, work / "tokenizer")
-        random.seed(plan.seed)
+        tokenizer = work / f"tokenizer-{VOCABULARY}"
+        train_tokenizer(work, tokenizer)
+        random.seed(plan.seed + team.rank)
         torch.manual_seed(plan.seed)
-        self.model = build(work / "tokenizer")
-        self.average = build(work / "tokenizer").eval()
+        self.model = build(tokenizer)
+        self.average = build(tokenizer).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.blank = self.model.decoder.num_classes_with_blank - 1
         self.pieces = list(self.model.tokenizer.vocab)
@@ -97,6 +99,8 @@ class Trainer:
 
     def log(self, **values: object) -> None:
         """One line to the log and to the screen."""
+        if not self.team.leads:
+            return
         line = json.dumps({"step": self.step, **values})
         with (self.folder / "log.jsonl").open("a") as out:
             out.write(line + "\n")
@@ -125,10 +129,17 @@ class Trainer:
             group["fused"] = True
         self.step, self.best = state["step"], state["best"]
 
+    def load_encoder(self, path: Path) -> None:
+        """Begin with the averaged encoder of another run, whose sub-words may be others."""
+        state: dict[str, Any] = torch.load(path, map_location="cpu")
+        encoder = {name: value for name, value in state["average"].items() if name.startswith("encoder.")}
+        for model in (self.model, self.average):
+            model.load_state_dict(encoder, strict=False)
+
     def stream(self) -> Iterator[Batch]:
         """Batches without end; each epoch looks anew at the shards."""
-        rng = np.random.default_rng([self.plan.seed, self.step])
-        augmenter = Augmenter(self.work, self.plan.seed + self.step)
+        rng = np.random.default_rng([self.plan.seed, self.step, self.team.rank])
+        augmenter = Augmenter(self.work, self.plan.seed + self.step + 500_000 * self.team.rank)
         made = self.step
         while True:
             picks = batches.epoch(self.work, self.plan.mix(made), rng)
@@ -168,9 +179,9 @@ class Trainer:
         weight = self.plan.guidance(self.step)
         loss = (1 - weight) * ctc + weight * guided
         self.optimizer.zero_grad(set_to_none=True)
-        if torch.isfinite(loss):
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        loss.backward()
+        self.team.average_gradients(self.model)
+        if torch.isfinite(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)):
             self.optimizer.step()
         self.step += 1
         self.follow()
@@ -199,6 +210,7 @@ class Trainer:
 
     def train(self, score_every: int, log_every: int = 25) -> None:
         """Until the plan's last step."""
+        self.team.agree(self.model)
         self.model.train()
         heard, sums, since = 0.0, np.zeros(2), time.monotonic()
         stream = batches.ahead(self.stream())
@@ -210,16 +222,17 @@ class Trainer:
             heard += batch.seconds
             if self.step % log_every == 0:
                 ctc, guided = (sums / log_every).round(3)
-                speed = round(heard / (time.monotonic() - since), 1)
+                speed = round(self.team.size * heard / (time.monotonic() - since), 1)
                 self.log(ctc=ctc, ce=guided, speed=speed, lr=self.plan.rate(self.step - 1))
                 heard, sums, since = 0.0, np.zeros(2), time.monotonic()
-            if self.step % score_every == 0 or self.step >= self.plan.steps:
+            if self.team.leads and (self.step % score_every == 0 or self.step >= self.plan.steps):
                 self.score()
                 since = time.monotonic()
             if self.step >= self.plan.steps:
                 break
-        self.save("last")
-        self.average.save_to(str(self.folder / "last.nemo"))
+        if self.team.leads:
+            self.save("last")
+            self.average.save_to(str(self.folder / "last.nemo"))
 
 
 def mask_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -242,6 +255,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--run", default="first")
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--from-checkpoint", type=Path, help="go on from this checkpoint")
+    parser.add_argument("--encoder-from", type=Path, help="begin with the encoder of this checkpoint")
     parser.add_argument("--steps", type=int, default=1_000_000, help="the last step, where nothing decays")
     parser.add_argument("--decay-steps", type=int, default=0)
     parser.add_argument("--guided-steps", type=int, default=1000)
@@ -251,14 +265,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch-seconds", type=float, default=40.0)
     parser.add_argument("--synthetic-share", type=float, default=0.5)
     parser.add_argument("--score-every", type=int, default=300)
-    parser.add_argument("--threads", type=int, default=1, help="more than one hardly helps")
+    parser.add_argument("--threads", type=int, default=1, help="per rank; more than one hardly helps")
+    parser.add_argument("--ranks", type=int, default=1, help="processes that train together")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
 
-def main() -> None:
-    """Command line."""
-    options = arguments()
+def run(options: argparse.Namespace, team: Team) -> None:
+    """Train as one member of a team."""
     torch.set_num_threads(options.threads)
     names = ("steps", "decay_steps", "guided_steps", "clean_steps", "augment_from",
              "learning_rate", "batch_seconds", "synthetic_share", "seed")  # fmt: skip
@@ -267,10 +281,18 @@ def main() -> None:
     if options.decay_steps:
         begun = torch.load(checkpoint, map_location="cpu")["step"] if checkpoint else 0
         options.steps = begun + options.decay_steps
-    trainer = Trainer(options.work, options.run, Plan(**{name: getattr(options, name) for name in names}))
+    trainer = Trainer(options.work, options.run, Plan(**{name: getattr(options, name) for name in names}), team)
     if checkpoint:
         trainer.load(checkpoint)
+    elif options.encoder_from:
+        trainer.load_encoder(options.encoder_from)
     trainer.train(options.score_every)
+
+
+def main() -> None:
+    """Command line."""
+    options = arguments()
+    launch(partial(run, options), options.ranks)
 
 
 if __name__ == "__main__":

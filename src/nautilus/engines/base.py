@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from nautilus.types import Hypothesis, Options, Waveform
+
+SHORTEST: Final = 320
+"""Samples. What is shorter than two feature frames is silence to every engine: it has no deviation to normalise by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,10 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """A loaded model. Blocking. One that is not `reentrant` is called from one thread only."""
+    """A loaded model. Blocking. One that is not `reentrant` is called from one thread only.
+
+    `tests/engines/test_contract.py` is what every engine promises.
+    """
 
     @property
     def info(self) -> EngineInfo:
@@ -45,6 +51,8 @@ class Engine(Protocol):
     def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
         """Return one hypothesis per waveform, in order; times start at each waveform's own zero.
 
-        A batch never changes an answer: each item is heard as if it were alone.
+        A batch never changes an answer: each item is heard as if it were alone. An empty batch has no answers. A
+        waveform of any length has one, though it may be without words. A word starts when its first sub-word is
+        heard and ends with its last one (a model without times spreads its words), inside its waveform.
         """
         ...

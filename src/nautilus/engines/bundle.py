@@ -76,17 +76,34 @@ def read_bundle(folder: Path) -> Bundle:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             raise ModelLoadError(f"{folder} is a bundle of format {manifest['format']}; this server reads {FORMAT}.")
-        return _bundle(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        bundle = _bundle(folder, manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(f"{folder} is not a usable model bundle: {error!r}. Export it again.") from error
+    _check(bundle)
+    return bundle
 
 
 def verify(bundle: Bundle) -> None:
     """Compare every file with the manifest's checksum. Raises ModelLoadError at the first that differs."""
     for name, expected in bundle.sha256.items():
-        with (bundle.folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-                raise ModelLoadError(f"{bundle.folder / name} is damaged: its checksum differs. Fetch the model again.")
+        path = bundle.folder / name
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelLoadError(f"{path} cannot be read: {error.strerror}. Fetch the model again.") from error
+        if found != expected:
+            raise ModelLoadError(f"{path} is damaged: its checksum differs. Fetch the model again.")
+
+
+def _check(bundle: Bundle) -> None:
+    for name in (bundle.offline, bundle.streaming.file if bundle.streaming else bundle.offline):
+        if not (bundle.folder / name).is_file():
+            raise ModelLoadError(f"{bundle.folder / name} is missing. Fetch or export the model again.")
+    if len(bundle.pieces) != bundle.blank + 1:
+        raise ModelLoadError(
+            f"{bundle.folder} has {len(bundle.pieces)} tokens where its graph has {bundle.blank + 1}. Export it again."
+        )
 
 
 def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
@@ -98,7 +115,7 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         family=manifest["family"],
         features=LogMel(**features),
         subsampling=manifest["subsampling"],
-        pieces=tuple((folder / manifest["tokens"]).read_text(encoding="utf-8").split("\n")[: manifest["blank"] + 1]),
+        pieces=tuple((folder / manifest["tokens"]).read_text(encoding="utf-8").removesuffix("\n").split("\n")),
         blank=manifest["blank"],
         offline=graphs["offline"],
         streaming=_streaming(graphs["streaming"]) if graphs.get("streaming") else None,

@@ -2,6 +2,9 @@
 
 CTC models become a bundle of ours. Transducers become the layout that onnx-asr reads: `encoder-model.onnx`,
 `decoder_joint-model.onnx`, `vocab.txt`, `config.json`. Needs the `nemo` extra.
+
+Encoders are traced here and not by NeMo's `export()`, which leaves out the lengths of CTC outputs and takes the masks
+out of convolutional encoders, so that the items of a padded batch would hear each other.
 """
 
 import hashlib
@@ -9,18 +12,27 @@ import json
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nautilus.engines.bundle import FORMAT, MANIFEST
 from nautilus.errors import ModelLoadError, UnsupportedError
+from nautilus.types import SAMPLE_RATE
 
-BLANK = "<blk>"
+BLANK: Final = "<blk>"
+
+OPSET: Final = 17
+
+ONNX_ASR_MELS: Final = (80, 128)
+"""Mel bands for which onnx-asr has filters."""
+
+MODEL: Final = "model"
+"""The parameter to blame for what cannot be exported."""
 
 
 def export_model(source: str, out: Path) -> None:
-    """Export a `.nemo` file or hub name into the new folder `out`. Blocking.
+    """Export a `.nemo` file or hub name into the new folder `out`. Blocking. On failure there is no such folder.
 
-    Raises ModelLoadError if it cannot be loaded, UnsupportedError for a family that cannot be exported.
+    Raises ModelLoadError if it cannot be loaded, UnsupportedError for what cannot be exported.
     """
     if find_spec("nemo") is None:
         raise ModelLoadError("Exporting needs NeMo: pip install 'nautilus[nemo]'.")
@@ -30,34 +42,40 @@ def export_model(source: str, out: Path) -> None:
 
     path = Path(source).expanduser()
     model = load_model(source, path if path.is_file() else None).cpu()
-    with tempfile.TemporaryDirectory(prefix="nautilus-export-") as scratch:
-        folder = Path(scratch)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch) / "finished"
+        folder.mkdir()
         match family_of(model):
             case "ctc":
                 _export_ctc(model, folder, name=path.stem if path.is_file() else source)
-            case "rnnt" | "tdt" as family:
-                _export_transducer(model, folder, family)
-            case "hybrid":
-                _export_hybrid(model, folder)
+            case "rnnt" | "tdt":
+                _export_transducer(model, folder)
+            case "hybrid":  # the transducer of its two decoders is the more accurate one
+                model.change_decoding_strategy(decoder_type="rnnt", verbose=False)
+                _export_transducer(model, folder)
             case family:
                 raise UnsupportedError(
-                    f"Models of the family '{family}' cannot be exported; serve {source} with the NeMo engine.", "model"
+                    f"NeMo cannot export models of the family '{family}'; serve {source} with the NeMo engine.", MODEL
                 )
-        _publish(folder, out)
+        folder.rename(out)
 
 
 def _export_ctc(model: Any, folder: Path, name: str) -> None:
-    _to_onnx(model, folder / "offline.onnx")
-    pieces = [*_vocabulary(model), BLANK]
+    from nautilus.engines.nemo import pieces_of, subsampling_of
+
+    features = _features(model)
+    _trace(model, folder / "offline.onnx", "logprobs")
+    pieces = [*pieces_of(model), BLANK]
     (folder / "tokens.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
     manifest = {
         "format": FORMAT,
         "name": name,
         "family": "ctc",
         "languages": [],
-        "sample_rate": int(model.cfg.preprocessor.sample_rate),
-        "features": _features(model),
-        "subsampling": _subsampling(model),
+        "sample_rate": SAMPLE_RATE,
+        "features": features,
+        "subsampling": subsampling_of(model),
         "tokens": "tokens.txt",
         "blank": len(pieces) - 1,
         "max_seconds": 30.0,
@@ -68,74 +86,115 @@ def _export_ctc(model: Any, folder: Path, name: str) -> None:
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def _export_hybrid(model: Any, folder: Path) -> None:
-    """Export the transducer of a model that has both decoders: it is the more accurate one."""
-    model.change_decoding_strategy(decoder_type="rnnt", verbose=False)
-    family = "tdt" if str(model.cfg.get("loss", {}).get("loss_name", "")) == "tdt" else "rnnt"
-    _export_transducer(model, folder, family)
+def _export_transducer(model: Any, folder: Path) -> None:
+    from nautilus.engines.nemo import durations_of, pieces_of, subsampling_of
 
-
-def _export_transducer(model: Any, folder: Path, family: str) -> None:
-    _to_onnx(model, folder / "model.onnx")  # NeMo puts `encoder-` and `decoder_joint-` before the name
-    pieces = [*_vocabulary(model), BLANK]
-    lines = (f"{piece} {number}\n" for number, piece in enumerate(pieces))
+    features, durations = _features(model), durations_of(model)
+    if features | ONNX_ASR_FEATURES != features or features["n_mels"] not in ONNX_ASR_MELS:
+        raise UnsupportedError(
+            f"onnx-asr, which serves exported transducers, has other features than this model: {features}. "
+            "Serve the .nemo file with the NeMo engine.",
+            MODEL,
+        )
+    if durations not in ((), tuple(range(len(durations)))) or model.cfg.decoding.get("big_blank_durations"):
+        raise UnsupportedError(f"onnx-asr knows no transducer with durations {durations} or big blanks.", MODEL)
+    _trace(model, folder / "encoder-model.onnx", "outputs")
+    model.decoder_joint.export(str(folder / "decoder_joint-model.onnx"), onnx_opset_version=OPSET)
+    lines = (f"{piece} {number}\n" for number, piece in enumerate([*pieces_of(model), BLANK]))
     (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8")
+    greedy = model.cfg.decoding.get("greedy", {})
     config = {
-        "model_type": f"nemo-conformer-{family}",
-        "features_size": int(model.cfg.preprocessor.features),
-        "subsampling_factor": _subsampling(model),
+        "model_type": "nemo-conformer-tdt" if durations else "nemo-conformer-rnnt",
+        "features_size": features["n_mels"],
+        "subsampling_factor": subsampling_of(model),
+        "max_tokens_per_step": int(greedy.get("max_symbols") or greedy.get("max_symbols_per_step") or 10),
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _to_onnx(model: Any, target: Path) -> None:
+def _trace(model: Any, target: Path, output: str) -> None:
+    """Write the encoder, and a CTC model's output layer, as a graph of any batch and length."""
     import torch
+    from nemo.core.classes.common import typecheck
 
-    model.eval()
-    model.freeze()
+    class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
+        """Features and their lengths to outputs and theirs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = model.encoder
+            self.decoder = model.decoder if output == "logprobs" else None
+
+        def forward(self, audio_signal: Any, length: Any) -> Any:
+            encode = getattr(self.encoder, "forward_for_export", self.encoder.forward)
+            encoded, lengths, *_ = encode(audio_signal=audio_signal, length=length)
+            outputs = self.decoder(encoder_output=encoded) if self.decoder is not None else encoded
+            return outputs, lengths.to(torch.int64)
+
+    names = ("audio_signal", "length"), (output, "encoded_lengths")
+    time = 1 if output == "logprobs" else 2
+    axes = {"audio_signal": {0: "batch", 2: "time"}, output: {0: "batch", time: "frames"}}
+    axes |= {name: {0: "batch"} for name in ("length", "encoded_lengths")}
+    example = torch.randn(2, int(model.cfg.preprocessor.get("features", 64)), 512), torch.tensor([512, 400])
     try:
-        with torch.inference_mode():
-            model.export(str(target), check_trace=False)
+        with torch.inference_mode(), typecheck.disable_checks():
+            torch.onnx.export(
+                Graph().eval(), example, str(target), input_names=names[0], output_names=names[1],
+                dynamic_axes=axes, opset_version=OPSET, dynamo=False,
+            )  # fmt: skip
     except Exception as error:
-        raise ModelLoadError(f"NeMo could not export the model: {error}") from error
-
-
-def _vocabulary(model: Any) -> list[str]:
-    """Return the sub-words, or the characters of a model without a tokenizer, in the order of the outputs."""
-    if hasattr(model, "tokenizer"):
-        return [str(piece) for piece in model.tokenizer.vocab]
-    return [" " if character == " " else str(character) for character in model.decoder.vocabulary]
+        raise ModelLoadError(f"torch could not export the model: {error}") from error
 
 
 def _features(model: Any) -> dict[str, Any]:
+    """Return a bundle's description of the model's features. Raises UnsupportedError where ours differ from them."""
     settings = model.cfg.preprocessor
-    rate = int(settings.sample_rate)
+    found = {key: settings.get(key, value) for key, value in FIXED_FEATURES.items()}
+    found["_target_"] = str(settings.get("_target_")).rpartition(".")[2]
     normalize = str(settings.get("normalize", "per_feature"))
-    if rate != 16_000 or normalize not in ("per_feature", "NA", "None"):  # noqa: PLR2004 - the one rate we have
-        raise UnsupportedError(f"Features at {rate} Hz, normalised '{normalize}', cannot be exported.", "model")
+    guard = settings.get("log_zero_guard_value", 2.0**-24)
+    if found != FIXED_FEATURES or normalize not in ("per_feature", "NA", "None") or isinstance(guard, str):
+        raise UnsupportedError(
+            f"Features with {found | {'normalize': normalize, 'log_zero_guard_value': guard}} cannot be exported. "
+            "Serve the .nemo file with the NeMo engine.",
+            MODEL,
+        )
+    window = round(float(settings.get("window_size", 0.02)) * SAMPLE_RATE)
     return {
-        "n_mels": int(settings.features),
-        "n_fft": int(settings.get("n_fft") or 512),
-        "window": round(float(settings.window_size) * rate),
-        "hop": round(float(settings.window_stride) * rate),
-        "preemphasis": float(settings.get("preemph", 0.97)),
-        "log_guard": 2.0**-24,
+        "n_mels": int(settings.get("features", 64)),
+        "n_fft": int(settings.get("n_fft") or 1 << (window - 1).bit_length()),
+        "window": window,
+        "hop": round(float(settings.get("window_stride", 0.01)) * SAMPLE_RATE),
+        "preemphasis": float(settings.get("preemph", 0.97) or 0.0),
+        "log_guard": float(guard),
         "normalize": "per_feature" if normalize == "per_feature" else "none",
     }
 
 
-def _subsampling(model: Any) -> int:
-    return int(model.cfg.encoder.get("subsampling_factor", 8))
+FIXED_FEATURES: Final[dict[str, Any]] = {
+    "_target_": "AudioToMelSpectrogramPreprocessor",
+    "sample_rate": SAMPLE_RATE,
+    "window": "hann",
+    "lowfreq": 0,
+    "highfreq": None,
+    "log": True,
+    "log_zero_guard_type": "add",
+    "frame_splicing": 1,
+    "exact_pad": False,
+    "mag_power": 2.0,
+    "mel_norm": "slaney",
+}
+"""What our features have in common, as NeMo's preprocessor calls it."""
 
-
-def _publish(folder: Path, out: Path) -> None:
-    """Give the finished files their place; nothing half made is ever seen there."""
-    import shutil
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.copytree(folder, partial, dirs_exist_ok=True)
-    partial.rename(out)
+ONNX_ASR_FEATURES: Final[dict[str, Any]] = {
+    "n_fft": 512,
+    "window": 400,
+    "hop": 160,
+    "preemphasis": 0.97,
+    "log_guard": 2.0**-24,
+    "normalize": "per_feature",
+}
+"""What onnx-asr computes, in the words of a bundle."""
 
 
 def _sha256(file: Path) -> str:

@@ -25,6 +25,9 @@ def fetch(repository: str, folder: Path, *, offline: bool) -> Path:
     try:
         snapshot_download(repository, local_dir=partial, ignore_patterns=SKIP)
     except (HfHubHTTPError, OSError, ValueError) as error:
-        raise ModelLoadError(f"{repository} could not be fetched: {error}. Check the name and the network.") from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ModelLoadError(
+            f"{repository} could not be fetched ({reason}). Check the name and the network."
+        ) from error
     partial.rename(folder)
     return folder

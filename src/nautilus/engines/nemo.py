@@ -1,106 +1,184 @@
-"""NeMo itself (torch, CPU or CUDA): serves any `.nemo` file or hub name that NeMo can load.
+"""NeMo itself (torch, CPU or CUDA): serves any speech model that NeMo can load from a file or the hub.
 
-`transcribe()` freezes and unfreezes the model and so is not thread-safe (NVIDIA-NeMo/Speech#15771): one thread owns
-a model, which the lane sees to since `reentrant` is False.
+CTC models and transducers are called directly (`forward`, then the decoder), not by `transcribe()`, which
+
+- pads what is shorter than a second on both sides, so that its word times are late by up to half a second,
+- leaves the modules in training mode, and so is not thread-safe either (NVIDIA-NeMo/Speech#15771),
+- lets a CTC word start with the sub-word before it, and so with all of the pause, and end where its last one starts.
+
+The words are the same, which the tests prove; they start and end as they do in every engine. Decoding is greedy.
 """
 
 import logging
+import re
 from collections.abc import Sequence
+from math import log
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from nautilus.engines.base import EngineInfo
+import numpy as np
+
+from nautilus.engines.base import SHORTEST, EngineInfo
+from nautilus.engines.ctc import CtcVocabulary, best_path
+from nautilus.engines.words import WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
-from nautilus.types import Hypothesis, Options, Waveform, Word
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
 
-WORD_TIMES = "word"
-SHORTEST = 160
-"""Samples of one feature frame."""
+TINY: Final = 1e-6
+"""The least probability of a token that was chosen all the same: keeps logarithms finite."""
+
+PROMPT: Final = {
+    "decodercontext": "",
+    "emotion": "<|emo:undefined|>",
+    "pnc": "yes",
+    "itn": "no",
+    "diarize": "no",
+    "source_lang": "en",
+    "target_lang": "en",
+}
+"""What a Canary is told where neither the caller nor its own file says anything."""
+
+SPECIAL: Final = re.compile(r"<\|[^|]*\|>")
 
 
 class NemoEngine:
-    """A model run by NeMo. Made and used on one thread."""
+    """A model run by NeMo, by one thread at a time."""
 
     reentrant = False
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._model = load_model(name, path)
         self._family = family_of(self._model)
-        if self._family != "aed":
-            self._tell_words()
-        config = self._model.cfg
-        stride = float(config.preprocessor.window_stride) * int(config.encoder.get("subsampling_factor", 8))
+        pieces = [] if self._family == "aed" else pieces_of(self._model)
         self.info = EngineInfo(
             name=name,
             family=self._family,
             runtime="nemo",
             device=self._model.device.type,
-            languages=_languages(config),
-            frame_seconds=stride,
+            languages=_languages(self._model),
+            frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
+        self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
+        self._timed = self._family != "aed" and bool(durations_of(self._model))
+        self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
+        _tell_tokens(self._model, self._family)
 
     def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
         """Hear a batch; see `Engine`."""
-        asked: dict[str, Any] = {}
-        if self._family == "aed":
-            asked = {"timestamps": True, "source_lang": options.language, "target_lang": options.translate_to}
-            asked = {key: value for key, value in asked.items() if value}
-        # NeMo's loader cannot take nothing: what is shorter than one feature frame is silence.
         heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
-        hypotheses = [Hypothesis("")] * len(batch)
+        hypotheses = [Hypothesis("", (), self._language(options))] * len(batch)
         if heard:
-            results = self._model.transcribe(
-                [batch[index] for index in heard],
-                batch_size=len(heard),
-                return_hypotheses=True,
-                num_workers=0,
-                verbose=False,
-                **asked,
-            )
-            for index, result in zip(heard, _flat(results), strict=True):
-                hypotheses[index] = self._hypothesis(result, options)
+            answers = self._hear([batch[index] for index in heard], options)
+            for index, answer in zip(heard, answers, strict=True):
+                hypotheses[index] = answer
         return hypotheses
 
-    def _tell_words(self) -> None:
-        """Have the decoder keep word times and confidence (the probability of the best token, averaged)."""
-        from omegaconf import OmegaConf, open_dict
-
-        decoding = self._model.cfg.decoding
-        confidence = {
-            "preserve_token_confidence": True,
-            "preserve_word_confidence": True,
-            "aggregation": "mean",
-            "method_cfg": {"name": "max_prob", "alpha": 1.0},
-        }
-        with open_dict(decoding):
-            decoding.compute_timestamps = True
-            decoding.confidence_cfg = OmegaConf.merge(decoding.get("confidence_cfg", {}), confidence)
-        self._model.change_decoding_strategy(decoding, verbose=False)
-
-    def _hypothesis(self, result: Any, options: Options) -> Hypothesis:
-        language = options.translate_to or options.language
-        if len(self.info.languages) == 1:
-            language = self.info.languages[0]
-        times = result.timestamp.get(WORD_TIMES, []) if isinstance(result.timestamp, dict) else []
-        scores = [float(score) for score in result.word_confidence or []]
-        if len(scores) != len(times):
-            scores = [1.0] * len(times)
-        words = tuple(
-            Word(
-                str(time[WORD_TIMES]),
-                self._seconds(time, "start"),
-                self._seconds(time, "end"),
-                min(1.0, max(0.0, score)),
+    def _align(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+        """Hear with a CTC model."""
+        logprobs, frames, *_ = self._forward(waveforms)
+        rows, counts = logprobs.float().cpu().numpy(), frames.tolist()
+        return [
+            hypothesis_of(
+                best_path(rows[row, : counts[row]], self._vocabulary),
+                self._language(options),
+                len(waveform) / SAMPLE_RATE,
             )
-            for time, score in zip(times, scores, strict=True)
-        )
-        return Hypothesis(result.text, words, language)
+            for row, waveform in enumerate(waveforms)
+        ]
 
-    def _seconds(self, time: dict[str, Any], edge: str) -> float:
-        """Return where a word starts or ends. NeMo counts encoder frames, and adds seconds only when asked to."""
-        return float(time.get(edge, float(time[f"{edge}_offset"]) * self.info.frame_seconds))
+    def _transduce(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+        """Hear with an RNN-T or TDT model."""
+        encoded, frames = self._forward(waveforms)
+        results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
+        return [
+            hypothesis_of(self._pieces(result), self._language(options), len(waveform) / SAMPLE_RATE)
+            for result, waveform in zip(results, waveforms, strict=True)
+        ]
+
+    def _attend(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+        """Hear with a Canary, by `transcribe()`: only that builds its prompt."""
+        from nemo.collections.asr.models.aed_multitask_models import MultiTaskTranscriptionConfig
+
+        # Canary 1 has no word times, and those of a translation would be of words that nobody said.
+        times = self._model.prompt_format == "canary2" and options.translate_to in (None, options.language)
+        turn = {"role": "user", "slots": self._prompt(options, "yes" if times else "no")}
+        asked = MultiTaskTranscriptionConfig(
+            batch_size=len(waveforms),
+            return_hypotheses=True,
+            num_workers=0,
+            verbose=False,
+            prompt={"turns": [turn]},
+            enable_chunking=False,  # else a single waveform is heard otherwise than in a batch
+        )
+        long_enough = [np.pad(waveform, (0, max(0, SAMPLE_RATE - len(waveform)))) for waveform in waveforms]
+        results = self._model.transcribe(long_enough, override_config=asked, timestamps=times or None)
+        return [
+            self._attended(result[0] if isinstance(result, list) else result, len(waveform) / SAMPLE_RATE, options)
+            for result, waveform in zip(results, waveforms, strict=True)
+        ]
+
+    def _forward(self, waveforms: Sequence[Waveform]) -> Any:
+        """Run the network on zero-padded waveforms."""
+        import torch
+
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])
+        signal = torch.zeros(len(waveforms), int(lengths.max()))
+        for row, waveform in enumerate(waveforms):
+            signal[row, : len(waveform)] = torch.as_tensor(waveform)
+        device = self._model.device
+        with torch.inference_mode():
+            return self._model.forward(input_signal=signal.to(device), input_signal_length=lengths.to(device))
+
+    def _pieces(self, result: Any) -> list[TimedPiece]:
+        """Return what a transducer emitted. A token lasts as long as a TDT says, and at least the frame it came in."""
+        tokens = [int(token) for token in result.y_sequence]
+        durations = result.token_duration if self._timed else [1] * len(tokens)
+        size, second = self._vocabulary.blank + 1, self.info.frame_seconds
+        return [
+            TimedPiece(
+                self._vocabulary.pieces[token],
+                log(max(TINY, (float(score) * (size - 1) + 1) / size)),  # NeMo scales 1 / size … 1 to 0 … 1
+                int(frame) * second,
+                (int(frame) + max(1, int(duration))) * second,
+            )
+            for token, frame, duration, score in zip(
+                tokens, result.timestamp, durations, result.token_confidence, strict=True
+            )
+        ]
+
+    def _prompt(self, options: Options, timestamp: str) -> dict[str, str]:
+        """Fill the slots of the model's prompt: what is asked, else what its file says, else `PROMPT`."""
+        slots: dict[str, str | None] = self._model.prompt.get_default_dialog_slots()[0]["slots"]
+        target = options.translate_to or options.language
+        task = "ast" if options.translate_to not in (None, options.language) else "asr"
+        asked = {"source_lang": options.language, "target_lang": target, "timestamp": timestamp, "task": task}
+        return {slot: str(asked.get(slot) or given or PROMPT[slot]) for slot, given in slots.items()}
+
+    def _attended(self, result: Any, seconds: float, options: Options) -> Hypothesis:
+        times = result.timestamp.get("word", ()) if isinstance(result.timestamp, dict) else ()
+        scores = [log(max(TINY, float(score))) for score in result.token_confidence or ()]
+        logprob = sum(scores) / max(1, len(scores))
+        text = SPECIAL.sub(" ", result.text)
+        words = _timed_words(times, seconds, logprob) if times else spread_words(text, seconds, logprob)
+        return Hypothesis(" ".join(word.text for word in words), words, self._language(options))
+
+    def _language(self, options: Options) -> str | None:
+        if len(self.info.languages) == 1:
+            return self.info.languages[0]
+        return options.translate_to or options.language
+
+
+def _timed_words(times: Sequence[dict[str, Any]], seconds: float, logprob: float) -> tuple[Word, ...]:
+    """Return the words of a model that writes times: in order and inside the waveform, whatever it wrote."""
+    words: list[Word] = []
+    for time in times:
+        start = min(seconds, max(float(time["start"]), words[-1].start if words else 0.0))
+        end = min(seconds, max(start, float(time["end"])))
+        spoken = spread_words(SPECIAL.sub(" ", str(time["word"])), end - start, logprob)
+        words += (Word(word.text, start + word.start, start + word.end, word.confidence) for word in spoken)
+    return tuple(words)
 
 
 def load_model(name: str, path: Path | None) -> Any:
@@ -123,23 +201,68 @@ def load_model(name: str, path: Path | None) -> Any:
 
 
 def family_of(model: Any) -> str:
-    """Return ctc, rnnt, tdt, hybrid or aed."""
+    """Return ctc, rnnt, tdt, hybrid or aed. Raises ModelLoadError for what is no transcriber."""
+    from nemo.collections.asr import models
+
     kind = type(model).__name__
-    if "MultiTask" in kind:
-        return "aed"
-    if "Hybrid" in kind:
-        return "hybrid"
-    if "RNNT" in kind:
-        return "tdt" if str(model.cfg.get("loss", {}).get("loss_name", "")) == "tdt" else "rnnt"
-    return "ctc"
+    if kind.endswith("WithPrompt") or "MultiTalker" in kind:
+        raise ModelLoadError(f"Models of the kind {kind} are not served: they need a prompt beside the sound.")
+    match model:
+        case models.EncDecMultiTaskModel():
+            return "aed"
+        case models.EncDecHybridRNNTCTCModel():
+            return "hybrid"
+        case models.EncDecRNNTModel():
+            return "tdt" if durations_of(model) else "rnnt"
+        case models.EncDecCTCModel():
+            return "ctc"
+    raise ModelLoadError(f"A {kind} does not transcribe speech.")
 
 
-def _languages(config: Any) -> tuple[str, ...]:
-    """Return what the model's configuration says of languages; most say nothing."""
-    tokenizers = config.get("tokenizer", {}).get("langs", None)
-    return tuple(tokenizers) if tokenizers else ()
+def durations_of(model: Any) -> tuple[int, ...]:
+    """Return the durations that a TDT model chooses from, in encoder frames; none for any other model."""
+    return tuple(model.cfg.decoding.get("durations") or ())
 
 
-def _flat(results: Any) -> list[Any]:
-    """Return the best hypothesis of each item: some decoders answer (best, n-best)."""
-    return list(results[0]) if isinstance(results, tuple) else list(results)
+def subsampling_of(model: Any) -> int:
+    """Return how many feature frames make an encoder frame."""
+    return int(model.encoder.subsampling_factor)
+
+
+def pieces_of(model: Any) -> list[str]:
+    """Return the sub-words in the order of the outputs, without the blank, as SentencePiece would mark them."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        characters = model.joint.vocabulary if hasattr(model, "joint") else model.decoder.vocabulary
+        return [str(character).replace(" ", WORD_START) for character in characters]
+    pieces = [str(piece) for piece in tokenizer.vocab]
+    if model.decoding.tokenizer_type == "wpe":  # WordPiece marks what goes on instead of what begins
+        return [piece[2:] if piece.startswith("##") else WORD_START + piece for piece in pieces]
+    return pieces
+
+
+def _tell_tokens(model: Any, family: str) -> None:
+    """Have NeMo's decoder keep what words need: each token's probability, and how long a TDT says it lasts."""
+    from omegaconf import OmegaConf, open_dict
+
+    if family == "ctc":
+        return
+    decoding = model.cfg.decoding
+    if family == "aed" and decoding.get("beam", {}).get("beam_size", 1) > 1:
+        return  # a search over several hypotheses has no probabilities to give
+    method = {"name": "max_prob", "alpha": 1.0}
+    confidence = {"preserve_frame_confidence": True, "preserve_token_confidence": True, "exclude_blank": True}
+    wanted = {"strategy": "greedy_batch", "confidence_cfg": confidence | {"aggregation": "mean", "method_cfg": method}}
+    if family == "aed":
+        wanted["greedy"] = {"max_generation_delta": decoding.get("beam", {}).get("max_generation_delta", -1)}
+    else:
+        wanted["tdt_include_token_duration"] = bool(durations_of(model))
+    with open_dict(decoding):
+        decoding = OmegaConf.merge(decoding, wanted)
+    model.change_decoding_strategy(decoding, **({} if family == "aed" else {"verbose": False}))
+
+
+def _languages(model: Any) -> tuple[str, ...]:
+    """Return the languages that the model's tokenizers are for; most models say nothing."""
+    tokenizers = model.cfg.get("tokenizer", {}).get("langs") or ()
+    return tuple(dict.fromkeys(language[:2] for language in tokenizers if language != "spl_tokens"))

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as rt
 
-from nautilus.engines.base import EngineInfo
+from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.features import Features
-from nautilus.engines.words import words_of
+from nautilus.engines.words import hypothesis_of
 from nautilus.errors import ModelLoadError
-from nautilus.types import Hypothesis, Options, Waveform
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 OUTPUTS = ("logprobs", "encoded_lengths")
 """What is asked of a graph; NeMo's own exports have no lengths."""
@@ -46,17 +46,16 @@ class OnnxEngine:
     def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
         """Hear a batch; see `Engine`."""
         del options  # a CTC model has one language and no prompt
-        features = [self._bundle.features(waveform) for waveform in batch]
-        heard = [index for index, item in enumerate(features) if item.shape[1]]
-        hypotheses = [Hypothesis("")] * len(batch)
+        heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
+        hypotheses = [Hypothesis("", (), self._language)] * len(batch)
         if not heard:
             return hypotheses
-        signal, lengths = _pad([features[index] for index in heard])
+        signal, lengths = _pad([self._bundle.features(batch[index]) for index in heard])
         logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
         frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
         for row, index in enumerate(heard):
-            words = words_of(best_path(logprobs[row, : frames[row]], self._vocabulary))
-            hypotheses[index] = Hypothesis(" ".join(word.text for word in words), words, self._language)
+            pieces = best_path(logprobs[row, : frames[row]], self._vocabulary)
+            hypotheses[index] = hypothesis_of(pieces, self._language, len(batch[index]) / SAMPLE_RATE)
         return hypotheses
 
     @property

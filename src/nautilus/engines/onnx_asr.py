@@ -5,22 +5,29 @@ Its features are normalised per recording, which is what these models were train
 
 import json
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
+from typing import Final
 
+import onnx_asr
 import onnxruntime as rt
+from onnx_asr.asr import TimestampedResult
 
-from nautilus.engines.base import EngineInfo
-from nautilus.engines.words import TimedPiece, words_of
+from nautilus.engines.base import SHORTEST, EngineInfo
+from nautilus.engines.words import TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
-from nautilus.types import Hypothesis, Options, Waveform
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
-FAMILIES = {
+FAMILIES: Final = {
     "nemo-conformer-ctc": "ctc",
     "nemo-conformer-rnnt": "rnnt",
     "nemo-conformer-tdt": "tdt",
     "nemo-conformer-aed": "aed",
 }
-FEATURE_HOP = 0.01
+FEATURE_HOP: Final = 0.01
+"""Seconds."""
+LONGEST_DURATION: Final = 4
+"""Encoder frames that a TDT's token lasts at most in all published models."""
 
 
 class OnnxAsrEngine:
@@ -29,8 +36,6 @@ class OnnxAsrEngine:
     reentrant = True
 
     def __init__(self, folder: Path, name: str, languages: tuple[str, ...]) -> None:
-        import onnx_asr
-
         config = _config(folder)
         self._kind: str = config["model_type"]
         options = rt.SessionOptions()
@@ -39,7 +44,7 @@ class OnnxAsrEngine:
         options.log_severity_level = 3
         try:
             self._model = onnx_asr.load_model(self._kind, folder, sess_options=options).with_timestamps()
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise ModelLoadError(f"The ONNX files in {folder} cannot be loaded: {error}") from error
         self.info = EngineInfo(
             name=name,
@@ -52,38 +57,44 @@ class OnnxAsrEngine:
         )
 
     def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
-        """Hear a batch; see `Engine`."""
-        waveforms: list[str | Path | Waveform] = list(batch)
+        """Hear a batch; see `Engine`. A Canary's words are spread over the waveform: it has no times."""
+        heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
+        hypotheses = [Hypothesis("", (), self._language(options))] * len(batch)
+        if not heard:
+            return hypotheses
+        waveforms: list[str | Path | Waveform] = [batch[index] for index in heard]
         if self.info.family == "aed":
             target = options.translate_to or options.language
             results = self._model.recognize(waveforms, language=options.language, target_language=target)
         else:
             results = self._model.recognize(waveforms)
+        for index, result in zip(heard, results, strict=True):
+            hypotheses[index] = self._hypothesis(result, len(batch[index]) / SAMPLE_RATE, self._language(options))
+        return hypotheses
+
+    def _hypothesis(self, result: TimestampedResult, seconds: float, language: str | None) -> Hypothesis:
+        scores = result.logprobs or []
+        if result.timestamps is None:
+            words = spread_words(result.text, seconds, sum(scores) / max(1, len(scores)))
+            return Hypothesis(" ".join(word.text for word in words), words, language)
+        return hypothesis_of(self._pieces(result.tokens or [], result.timestamps, scores), language, seconds)
+
+    def _pieces(self, tokens: Sequence[str], starts: Sequence[float], scores: Sequence[float]) -> list[TimedPiece]:
+        """Give ends to tokens, of which onnx-asr tells the starts: the frame's end, as in NeMo.
+
+        A TDT's token lasts until the next one, at most its longest duration: what it predicted is not told.
+        """
+        longest = (LONGEST_DURATION if self.info.family == "tdt" else 1) * self.info.frame_seconds
+        following = [*starts[1:], inf][: len(starts)]
         return [
-            self._hypothesis(result.text, result.tokens, result.timestamps, result.logprobs, options)
-            for result in results
+            TimedPiece(token, score, start, max(start + self.info.frame_seconds, min(start + longest, end)))
+            for token, score, start, end in zip(tokens, scores, starts, following, strict=True)
         ]
 
-    def _hypothesis(
-        self,
-        text: str,
-        tokens: list[str] | None,
-        times: list[float] | None,
-        logprobs: list[float] | None,
-        options: Options,
-    ) -> Hypothesis:
-        language = options.translate_to or options.language
+    def _language(self, options: Options) -> str | None:
         if len(self.info.languages) == 1:
-            language = self.info.languages[0]
-        if not tokens or times is None:
-            return Hypothesis(text, (), language)
-        scores = logprobs or [0.0] * len(tokens)
-        ends = [*times[1:], times[-1] + self.info.frame_seconds]
-        pieces = [
-            TimedPiece(token, score, start, min(end, start + 4 * self.info.frame_seconds))
-            for token, score, start, end in zip(tokens, scores, times, ends, strict=True)
-        ]
-        return Hypothesis(text, words_of(pieces), language)
+            return self.info.languages[0]
+        return options.translate_to or options.language
 
 
 def _config(folder: Path) -> dict[str, str]:

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import exp
+from typing import Final
 
-from nautilus.types import Token, Word
+from nautilus.types import Hypothesis, Token, Word
 
-WORD_START = "\u2581"
+WORD_START: Final = "\u2581"
+
+CLOSING: Final = frozenset(".,?!;:%)]}…»”。、，？！؟،؛।")
+"""What is written behind a word without a space, even where the model puts one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,24 +25,68 @@ class TimedPiece:
     end: float
 
 
+def hypothesis_of(pieces: Sequence[TimedPiece], language: str | None, seconds: float) -> Hypothesis:
+    """Join the pieces of a waveform that lasts so long; its text is its words, joined by spaces."""
+    words = words_of([_until(piece, seconds) for piece in pieces])
+    return Hypothesis(" ".join(word.text for word in words), words, language)
+
+
 def words_of(pieces: Sequence[TimedPiece]) -> tuple[Word, ...]:
-    """Join pieces into words; punctuation stays with the word before it."""
+    """Join pieces into words. Punctuation joins the word before it, and does not make it last longer.
+
+    Models write a full stop when they are sure that the sentence is over, which may be seconds after its last word.
+    """
     groups: list[list[TimedPiece]] = []
     for piece in pieces:
-        if not groups or _starts_word(piece.piece):
+        if not groups or piece.piece.startswith((WORD_START, " ")):
             groups.append([piece])
         else:
             groups[-1].append(piece)
-    words = (_word(group) for group in groups)
-    return tuple(word for word in words if word.text)
+    words: list[Word] = []
+    for group in groups:
+        text = _text(group)
+        if words and text and CLOSING.issuperset(text):
+            tokens = (*words[-1].tokens, *_tokens(group))
+            words[-1] = Word(words[-1].text + text, words[-1].start, words[-1].end, _confidence(tokens), tokens)
+        elif text:
+            words.append(_word(text, group))
+    return tuple(words)
 
 
-def _starts_word(piece: str) -> bool:
-    return piece.startswith((WORD_START, " "))
+def spread_words(text: str, seconds: float, logprob: float) -> tuple[Word, ...]:
+    """Give times to the words of a model that has none: as if all letters took equally long, from start to end.
+
+    An estimate, good enough to know which words two overlapping windows share. `logprob` is each word's.
+    """
+    texts = text.split()
+    letters = list(accumulate((len(word) + 1 for word in texts), initial=0))
+    second = seconds / max(1, letters[-1])
+    return tuple(
+        Word(word, start * second, end * second, exp(min(0.0, logprob)))
+        for word, (start, end) in zip(texts, pairwise(letters), strict=True)
+    )
 
 
-def _word(group: Sequence[TimedPiece]) -> Word:
-    text = "".join(piece.piece for piece in group).replace(WORD_START, " ").strip()
-    tokens = tuple(Token(piece.piece.replace(WORD_START, " "), piece.logprob) for piece in group)
-    confidence = exp(min(0.0, sum(token.logprob for token in tokens) / len(tokens)))
-    return Word(text, group[0].start, max(piece.end for piece in group), confidence, tokens)
+def _word(text: str, group: Sequence[TimedPiece]) -> Word:
+    spoken = [piece for piece in group if not CLOSING.issuperset(piece.piece)] or group
+    tokens = _tokens(group)
+    return Word(text, group[0].start, max(piece.end for piece in spoken), _confidence(tokens), tokens)
+
+
+def _text(group: Sequence[TimedPiece]) -> str:
+    return "".join(piece.piece for piece in group).replace(WORD_START, " ").strip()
+
+
+def _tokens(group: Sequence[TimedPiece]) -> tuple[Token, ...]:
+    return tuple(Token(piece.piece.replace(WORD_START, " "), piece.logprob) for piece in group)
+
+
+def _confidence(tokens: Sequence[Token]) -> float:
+    return exp(min(0.0, sum(token.logprob for token in tokens) / len(tokens)))
+
+
+def _until(piece: TimedPiece, seconds: float) -> TimedPiece:
+    """Cut a piece where its waveform ends: the last encoder frame may reach beyond it."""
+    if piece.end <= seconds:
+        return piece
+    return TimedPiece(piece.piece, piece.logprob, min(piece.start, seconds), seconds)

@@ -8,7 +8,7 @@ from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
 
 
-def _core(request: Request) -> Core:
+async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
     core: Core | None = getattr(request.app.state, "core", None)
     if core is None:
         raise NotReadyError
