@@ -21,12 +21,13 @@ from nautilus.types import SAMPLE_RATE, Options, Waveform
 log = structlog.get_logger(__name__)
 
 CLIP_SECONDS = 5
-CPU_SIZES = (1, 2, 4, 8, 16)
+CPU_SIZES = (1, 2, 4, 8)
 GPU_SIZES = (8, 16, 32, 64)
+ROUNDS = 3
 BUDGET = 1.0
 """Seconds to spend on measuring; a model that needs longer gets the size found so far."""
-WORTH = 1.02
-"""A larger batch must be this much faster, since it makes everyone in it wait."""
+WORTH = 1.03
+"""A larger batch must be faster by this factor, since it makes everyone in it wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +63,31 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
 
 
 def _fastest(engine: Engine, workers: int, sizes: Sequence[int]) -> int:
+    """Return the smallest batch that is about as fast as any, with every worker busy.
+
+    Sizes take turns, and the best turn of each counts, so that another program's moment does not decide.
+    """
     deadline = time.perf_counter() + BUDGET
-    best, best_rate = sizes[0], 0.0
+    least: dict[int, float] = {}
     with ThreadPoolExecutor(workers) as threads:
-        for items in sizes:
-            rate = _rate(engine, workers, items, threads)
-            log.debug("calibration", model=engine.info.name, items=items, rate=round(rate, 1))
-            if rate > best_rate * WORTH:
-                best, best_rate = items, rate
+        for items in sizes * ROUNDS:
+            spent = _spent(engine, workers, items, threads) / items
+            least[items] = min(spent, least.get(items, spent))
             if time.perf_counter() > deadline:
                 break
-    return best
+    log.debug("calibration", model=engine.info.name, seconds_per_clip=least)
+    return min(items for items in least if least[items] <= min(least.values()) * WORTH)
 
 
-def _rate(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor) -> float:
-    """Return seconds of audio per second with every worker busy: the better of two rounds."""
+def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor) -> float:
+    """Return the seconds that one batch takes while every worker has one."""
     batch = [_clip()] * items
-    spent = []
-    for _ in range(2):
-        started = time.perf_counter()
-        if engine.reentrant:
-            list(threads.map(lambda _: engine.transcribe(batch, Options()), range(workers)))
-        else:
-            engine.transcribe(batch, Options())
-        spent.append(time.perf_counter() - started)
-    return CLIP_SECONDS * items * workers / min(spent)
+    started = time.perf_counter()
+    if engine.reentrant:
+        list(threads.map(lambda _: engine.transcribe(batch, Options()), range(workers)))
+    else:  # never leaves the thread that it was loaded on
+        engine.transcribe(batch, Options())
+    return time.perf_counter() - started
 
 
 def _clip() -> Waveform:
