@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,22 +36,33 @@ def serve(command: list[str] | None = None, environment: Mapping[str, str] | Non
         port = probe.getsockname()[1]
     command = command or [sys.executable, "-m", "nautilus", "serve"]
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "--port", str(port)],
-        env=os.environ | {"NAUTILUS_LOG_LEVEL": "warning"} | dict(environment or {}),
-        start_new_session=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_ready(url, process)
-        yield Server(url, process.pid, time.perf_counter() - started)
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile("w+") as logs:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=os.environ | dict(environment or {}),
+            stderr=logs,
+            start_new_session=True,
+        )
         try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            url = f"http://127.0.0.1:{port}"
+            wait_until_ready(url, process)
+            yield Server(url, process.pid, time.perf_counter() - started)
+        except (RuntimeError, TimeoutError):
+            logs.seek(0)
+            sys.stderr.write(logs.read())
+            raise
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server as an operator would, and for good if it does not."""
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
