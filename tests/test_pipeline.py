@@ -1,7 +1,7 @@
 """The walk from a recording to its transcript, with real decoding and a model that is easy to predict."""
 
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from nautilus.engines.fake import FakeEngine
 from nautilus.errors import AudioTooLongError, AudioTooShortError, BadAudioError, UnsupportedError
 from nautilus.pipeline import AudioLimits, Piece, Task
 from nautilus.settings import Settings
-from nautilus.types import Options, Transcript
+from nautilus.types import Hypothesis, Options, Transcript, Waveform
 from tests.conftest import fake_engine
 from tests.web.clips import spoken, wav
 
@@ -88,7 +88,7 @@ async def test_bad_audio_costs_nobody_else_anything(core: Core) -> None:
 
 async def test_a_model_that_fails_fails_its_request_only(settings: Settings) -> None:
     class Moody(FakeEngine):
-        def transcribe(self, batch, options, /):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in FakeEngine
+        def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
             if any(len(waveform) == 2 * 16_000 for waveform in batch):
                 raise ValueError("not today")
             return super().transcribe(batch, options)

@@ -1,4 +1,7 @@
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 
 import httpx
 import pytest
@@ -6,7 +9,9 @@ from fastapi.testclient import TestClient
 
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import ModelLoadError, NautilusError
+from nautilus.runtime.batcher import BatchLimits
 from nautilus.settings import Settings
+from nautilus.types import Hypothesis, Options, Waveform
 from nautilus.web.app import create_app
 from tests.conftest import fake_engine
 from tests.web.clips import wav
@@ -95,7 +100,7 @@ def test_a_deadline_gives_up(settings: Settings) -> None:
             super().__init__()
             self.gate = threading.Event()
 
-        def transcribe(self, batch, options, /):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - as in FakeEngine
+        def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
             if len(batch[0]) == 16_000:
                 self.gate.wait(2)
             return super().transcribe(batch, options)
@@ -105,3 +110,23 @@ def test_a_deadline_gives_up(settings: Settings) -> None:
         response = client.post("/transcribe", files={"file": wav(1)})
     assert response.status_code == 504
     assert response.headers["x-should-retry"] == "false"
+
+
+def test_a_full_queue_refuses_and_says_when_to_retry(settings: Settings) -> None:
+    gate = threading.Event()
+
+    class Gated(FakeEngine):
+        def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+            if len(batch[0]) == 16_000:
+                gate.wait(10)
+            return super().transcribe(batch, options)
+
+    narrow = settings.model_copy(update={"batch": BatchLimits(workers=1, max_items=1, max_waiting=1)})
+    with TestClient(create_app(narrow, load=lambda *_: Gated())) as client, ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(client.post, "/transcribe", files={"file": wav(1)}) for _ in range(4)]
+        refused, _ = (one.result() for one in islice(as_completed(asked), 2))
+        gate.set()
+        answers = [one.result().status_code for one in asked]
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert refused.json()["error"]["code"] == "overloaded"
+    assert sorted(answers) == [200, 200, 503, 503]

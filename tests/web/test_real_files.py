@@ -1,5 +1,6 @@
 """Every odd and broken file of the folder of real speech gets a transcript or a 4xx, and the server goes on."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -54,3 +55,29 @@ def test_one_sentence_in_every_format_gives_the_same_words(server: str, speech: 
 
 def test_silence_says_nothing(server: str, speech: Path) -> None:
     assert ask(server, speech / "formats/empty/silence_8k_mulaw.wav").json()["text"] == ""
+
+
+async def test_under_load_every_transcript_is_the_one_given_alone(server: str, speech: Path) -> None:
+    """64 clients at once: good uploads, broken ones and ones given up half way."""
+    chosen = rows(speech, "dev_en")[::47][:24]
+    audio = [(speech / row["audio_filepath"]).read_bytes() for row in chosen]
+    async with httpx.AsyncClient(base_url=server, timeout=60) as client:
+
+        async def hear(data: bytes) -> str:
+            response = await client.post("/v1/audio/transcriptions", files={"file": data})
+            return str(response.json()["text"]) if response.is_success else f"refused: {response.status_code}"
+
+        async def give_up(data: bytes) -> str:
+            try:
+                async with asyncio.timeout(0.01):
+                    return await hear(data)
+            except TimeoutError:
+                return "given up"
+
+        alone = [await hear(data) for data in audio]
+        good = [hear(data) for data in audio]
+        broken = [hear(data[: len(data) // 3][::-1]) for data in audio[:20]]
+        given_up = [give_up(data) for data in audio[:20]]
+        answers = await asyncio.gather(*good, *broken, *given_up)
+    assert list(answers[: len(alone)]) == alone
+    assert set(answers[len(alone) : len(alone) + len(broken)]) == {"refused: 400"}
