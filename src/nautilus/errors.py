@@ -110,8 +110,8 @@ class NotReadyError(NautilusError):
 
     code = "not_ready"
 
-    def __init__(self, message: str = "The model is still loading; retry in a few seconds.") -> None:
-        super().__init__(message)
+    def __init__(self, model: str = "the default model", progress: str = "starting") -> None:
+        super().__init__(f"The model is still loading ({model}: {progress}); retry in a few seconds.")
         self.retry_after = 2.0
 
 

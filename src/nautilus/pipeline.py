@@ -185,13 +185,15 @@ class Hearing:
         self._task = task
         self._emit = emit
         self._limits = limits
+        self._admitted = False
         self._ahead: deque[tuple[Window, asyncio.Task[Heard]]] = deque()
         self._held: list[Word] = []  # words in the overlap of the last window: the next one may hear them better
 
     async def hear(self, window: Window, tasks: asyncio.TaskGroup) -> None:
         """Send a window to the model; waits only while too many are ahead."""
-        answer = self._lane.submit(window.audio, self._task.options, self._task.priority)
-        self._ahead.append((window, tasks.create_task(_heard(answer))))
+        answer = self._lane.submit(window.audio, self._task.options, self._task.priority, admitted=self._admitted)
+        self._admitted = True  # once begun, a recording is never refused for want of room
+        self._ahead.append((window, tasks.create_task(answer)))
         while self._ahead and (len(self._ahead) >= self._limits.windows_ahead or self._ahead[0][1].done()):
             await self._take()
 
@@ -246,10 +248,6 @@ def _transcript(recording: Recording, preparing: Preparing, hearing: Hearing, to
     segments = segments_of(hearing.words)
     text = " ".join(segment.text for segment in segments)
     return Transcript(text, segments, hearing.model, hearing.language, facts, timings, recording.warnings)
-
-
-async def _heard(answer: Awaitable[Heard]) -> Heard:
-    return await answer
 
 
 def _in_recording(word: Word, window: Window) -> Word:

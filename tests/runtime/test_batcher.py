@@ -123,6 +123,14 @@ async def test_a_full_queue_refuses_and_says_when_to_retry() -> None:
         engine.gate.set()
 
 
+async def test_what_has_begun_is_never_refused() -> None:
+    engine = GatedEngine()
+    async with serving(engine, replace(LIMITS, max_waiting=0)) as batcher:
+        engine.gate.set()
+        heard = await batcher.submit(silence(2), EN, Priority.REQUEST, admitted=True)
+        assert len(heard.hypothesis.words) == 2
+
+
 async def test_a_bad_clip_fails_alone() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher:

@@ -7,7 +7,7 @@ import pytest
 
 from nautilus.engines.base import EngineInfo
 from nautilus.engines.fake import FakeEngine
-from nautilus.errors import EngineError, ModelLoadError, OverloadedError
+from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
 from nautilus.runtime.lane import Heard, Lane, Report
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
@@ -22,8 +22,10 @@ class Echo:
         self.info: EngineInfo = FakeEngine().info
         self._name = name
 
-    async def submit(self, audio: Waveform, options: Options, priority: Priority, /) -> Heard:
-        del audio, options, priority
+    async def submit(
+        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
+    ) -> Heard:
+        del audio, options, priority, admitted
         return Heard(Hypothesis(self._name), 0, 0)
 
 
@@ -109,6 +111,24 @@ async def test_every_model_is_freed_at_the_end() -> None:
     async with open_pool(shelf.open, LIMITS) as pool, pool.lease("a"), pool.lease("b"):
         pass
     assert sorted(shelf.log) == ["+a", "+b", "-a", "-b"]
+
+
+async def test_too_many_who_wait_for_a_model_are_told_to_come_back() -> None:
+    gate = asyncio.Event()
+
+    @asynccontextmanager
+    async def slow(name: str, report: Report) -> AsyncIterator[Lane]:
+        report("fetching")
+        await gate.wait()
+        yield Echo(name)
+
+    limits = PoolLimits(max_waiting=1, sweep_every=1000)
+    async with open_pool(slow, limits) as pool, asyncio.TaskGroup() as tasks:
+        tasks.create_task(pool.keep("a"))
+        await asyncio.sleep(0.01)
+        with pytest.raises(NotReadyError, match="fetching"):
+            await pool.keep("a")
+        gate.set()
 
 
 async def test_a_waiter_at_the_end_gets_an_error() -> None:

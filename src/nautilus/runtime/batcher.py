@@ -36,7 +36,7 @@ class BatchLimits:
     max_padding: float = 0.25
     """Share of a batch's padded seconds that may be padding."""
     max_waiting: int = 512
-    """Windows in the queue; callers beyond this are refused, not queued."""
+    """Windows in the queue beyond which new recordings are refused, not queued."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,11 +109,13 @@ class Batcher:
             f"{self._rate:.0f}x real time>"
         )
 
-    async def submit(self, audio: Waveform, options: Options, priority: Priority, /) -> Heard:
-        """Wait for a place in a batch and return what the engine heard. Cancel to leave the queue."""
+    async def submit(
+        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
+    ) -> Heard:
+        """Wait for a place in a batch and return what the engine heard; see `Lane`."""
         if self._closed:
             raise EngineError(UNLOADED)
-        if len(self._waiting) >= self._limits.max_waiting:
+        if not admitted and len(self._waiting) >= self._limits.max_waiting:
             raise OverloadedError(retry_after=self.backlog_seconds())
         loop = asyncio.get_running_loop()
         ticket = Ticket(priority, next(self._numbers), audio, options, loop.time(), loop.create_future())

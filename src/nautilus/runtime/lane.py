@@ -28,8 +28,14 @@ class Lane(Protocol):
         """What this model is and can do."""
         ...
 
-    async def submit(self, audio: Waveform, options: Options, priority: Priority, /) -> Heard:
-        """Return what the model heard in one waveform. Cancel to give up the place in the queue."""
+    async def submit(
+        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
+    ) -> Heard:
+        """Return what the model heard in one waveform. Cancel to give up the place in the queue.
+
+        A full queue refuses with OverloadedError, but not what is `admitted`: the rest of a recording whose first
+        window was taken.
+        """
         ...
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from nautilus.errors import EngineError, ModelLoadError, NautilusError, OverloadedError
+from nautilus.errors import EngineError, ModelLoadError, NautilusError, NotReadyError, OverloadedError
 from nautilus.runtime.lane import Lane, OpenLane
 
 log = structlog.get_logger(__name__)
@@ -31,6 +31,8 @@ class PoolLimits:
     """Seconds without a user after which a model is freed; the default model always stays."""
     sweep_every: float = 15.0
     """Seconds between looks for idle models."""
+    max_waiting: int = 64
+    """Requests that wait for one model to load; more are told to come back."""
 
 
 @dataclass(slots=True)
@@ -70,6 +72,8 @@ class ModelPool:
     async def lease(self, name: str) -> AsyncIterator[Lane]:
         """Lend the named model, loading it first if need be. It stays while anyone holds a lease."""
         resident = self._residents.get(name) or await self._admit(name)
+        if not resident.ready.done() and resident.users >= self._limits.max_waiting:
+            raise NotReadyError(name, resident.progress)
         resident.users += 1
         try:
             yield await asyncio.shield(resident.ready)
