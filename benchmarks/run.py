@@ -53,6 +53,11 @@ class Report:
         self.rows.append((what, measured, target))
         print(f"{what}: {measured} (target: {target})", flush=True)
 
+    def markdown(self) -> str:
+        """Return the table as the docs have it."""
+        rows = (f"| {what} | {measured} | {target} |" for what, measured, target in self.rows)
+        return "\n".join(["| what | measured | target |", "|---|---|---|", *rows]) + "\n"
+
     def table(self) -> Table:
         """Return the whole table."""
         table = Table("what", "measured", "target", box=None)
@@ -266,6 +271,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("~/.cache/nautilus/bench").expanduser())
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--only", default=",".join(MEASUREMENTS))
+    parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     threadpool_limits(1, user_api="blas")  # as the server has it
@@ -275,6 +281,8 @@ def main() -> None:
         for name in arguments.only.split(","):
             MEASUREMENTS[name](bench)
         Console().print(bench.report.table())
+        if arguments.markdown:
+            arguments.markdown.write_text(bench.report.markdown(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -158,8 +158,8 @@ class NemoEngine:
 
     def _attended(self, result: Any, seconds: float, options: Options) -> Hypothesis:
         times = result.timestamp.get("word", ()) if isinstance(result.timestamp, dict) else ()
-        scores = [log(max(TINY, float(score))) for score in result.token_confidence or ()]
-        logprob = sum(scores) / max(1, len(scores))
+        scores = () if result.token_confidence is None else result.token_confidence
+        logprob = sum(log(max(TINY, float(score))) for score in scores) / max(1, len(scores))
         text = SPECIAL.sub(" ", result.text)
         words = _timed_words(times, seconds, logprob) if times else spread_words(text, seconds, logprob)
         return Hypothesis(" ".join(word.text for word in words), words, self._language(options))
