@@ -31,6 +31,7 @@ async def test_a_short_recording_is_heard_at_once(core: Core) -> None:
     assert transcript.text == "zero one two"
     assert (transcript.model, transcript.language) == ("fake", "en")
     assert (transcript.audio.duration, transcript.audio.sample_rate) == (3.0, 8000)
+    assert transcript.timings.decode > 0
 
 
 async def test_a_recording_of_exactly_one_block_is_heard_to_its_end(core: Core) -> None:

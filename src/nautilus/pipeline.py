@@ -11,11 +11,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits, join
 from nautilus.audio.enhance import enhance
+from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
@@ -96,7 +98,7 @@ class Pipeline:
         started = time.perf_counter()
         async with self._pool.lease(task.model) as lane:
             check_options(task.options, lane.info)
-            async with self._sandbox.open(file, task.channel) as recording:
+            async with self._opened(file, task.channel) as recording:
                 hearing = Hearing(lane, task, emit, self._limits)
                 preparing = Preparing(task, lane.info)
                 with first_error():
@@ -106,7 +108,15 @@ class Pipeline:
                         await hearing.finish()
                 return _transcript(recording, preparing, hearing, time.perf_counter() - started)
 
-    async def _windows(self, recording: Recording, preparing: "Preparing") -> AsyncIterator[Window]:
+    @asynccontextmanager
+    async def _opened(self, file: BinaryIO, channel: int | None) -> AsyncIterator[Recording | PlainRecording]:
+        if channel is None and (plain := read_plain_wav(file)):
+            yield plain
+            return
+        async with self._sandbox.open(file, channel) as recording:
+            yield recording
+
+    async def _windows(self, recording: Recording | PlainRecording, preparing: "Preparing") -> AsyncIterator[Window]:
         """Read a recording to its end and yield its windows as they are complete."""
         loop = asyncio.get_running_loop()
         while (block := await recording.read()) is not None:
@@ -234,7 +244,9 @@ def check_options(options: Options, info: EngineInfo) -> None:
         )
 
 
-def _transcript(recording: Recording, preparing: Preparing, hearing: Hearing, total: float) -> Transcript:
+def _transcript(
+    recording: Recording | PlainRecording, preparing: Preparing, hearing: Hearing, total: float
+) -> Transcript:
     facts = AudioFacts(
         duration=preparing.seconds,
         sample_rate=recording.facts.sample_rate,

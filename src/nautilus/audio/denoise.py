@@ -69,9 +69,9 @@ def _filter(waveform: Waveform, gains: Callable[[Powers], Powers]) -> Waveform:
     sections = -(-count // _SECTION)
     for section in range(sections):
         first, last = count * section // sections, count * (section + 1) // sections
-        spectra = np.fft.rfft(frames[first:last] * window, axis=1)
+        spectra = np.asarray(np.fft.rfft(frames[first:last] * window, axis=1), np.complex64)
         spectra *= gains(spectra.real**2 + spectra.imag**2)
-        pieces = np.fft.irfft(spectra, axis=1)
+        pieces = np.asarray(np.fft.irfft(spectra, axis=1), np.float32)
         pieces *= window
         result[first:last] += pieces[:, :_HOP]
         result[first + 1 : last + 1] += pieces[:, _HOP:]

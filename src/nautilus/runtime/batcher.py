@@ -33,8 +33,8 @@ class BatchLimits:
     """Waveforms in a batch; 0: what a short calibration at load finds fastest."""
     max_seconds: float = 480.0
     """Audio in a batch after padding: the longest item times the number of items."""
-    max_padding: float = 0.25
-    """Share of a batch's padded seconds that may be padding."""
+    max_padding: float = -1.0
+    """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
     max_waiting: int = 512
     """Windows in the queue beyond which new recordings are refused, not queued."""
 

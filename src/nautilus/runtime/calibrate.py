@@ -7,7 +7,6 @@ worker with large batches is best. The measuring is also the warm-up.
 import json
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +61,7 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
     return sizing
 
 
-def _fastest(engine: Engine, workers: int, sizes: Sequence[int]) -> int:
+def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
     """Return the smallest batch that is about as fast as any, with every worker busy.
 
     Sizes take turns, and the best turn of each counts, so that another program's moment does not decide.

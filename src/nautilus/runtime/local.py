@@ -28,6 +28,11 @@ class Loadable:
     """Blocking: fetch and load it."""
 
 
+CPU_PADDING = 0.04
+GPU_PADDING = 0.25
+"""On a GPU a batch of many costs little more than one of few; on a CPU padding eats what batches gain."""
+
+
 @asynccontextmanager
 async def open_local_lane(loadable: Loadable, limits: BatchLimits, cache: Path, report: Report) -> AsyncIterator[Lane]:
     """Load a model, and serve it for the length of the block."""
@@ -43,7 +48,7 @@ async def open_local_lane(loadable: Loadable, limits: BatchLimits, cache: Path, 
             threads.shutdown(wait=False)
             threads = ThreadPoolExecutor(sizing.workers, thread_name_prefix=f"engine {loadable.name}")
         log.info("model ready", model=loadable.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-        batcher = Batcher(engine, threads, replace(limits, workers=sizing.workers, max_items=sizing.max_items))
+        batcher = Batcher(engine, threads, _settled(limits, sizing, engine.info.device))
         async with asyncio.TaskGroup() as tasks:
             serving = tasks.create_task(batcher.serve(), name=f"serve {loadable.name}")
             try:
@@ -52,3 +57,10 @@ async def open_local_lane(loadable: Loadable, limits: BatchLimits, cache: Path, 
                 serving.cancel()
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _settled(limits: BatchLimits, sizing: Sizing, device: str) -> BatchLimits:
+    """Return the limits with what was left open filled in."""
+    usual = CPU_PADDING if device == "cpu" else GPU_PADDING
+    padding = limits.max_padding if limits.max_padding >= 0 else usual
+    return replace(limits, workers=sizing.workers, max_items=sizing.max_items, max_padding=padding)
