@@ -4,6 +4,7 @@ Source: `FilterbankFeatures` in nemo/collections/asr/parts/preprocessing/feature
 librosa's Slaney mel scale. Differential-tested against it.
 """
 
+import threading
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -16,8 +17,8 @@ from nautilus.types import SAMPLE_RATE, Waveform
 Features = NDArray[np.float32]
 """Shape (mels, frames)."""
 
-RUN = 64
-"""Frames that are computed at once: their scratch memory stays in the cache, which halves the time."""
+RUN = 1024
+"""Frames that are computed at once, so that an hour does not need an hour's scratch memory."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +42,44 @@ class LogMel:
         return self._normalized(self.frames(self._padded(waveform), len(waveform) // self.hop))
 
     def frames(self, padded: Waveform, count: int) -> Features:
-        """Return `count` frames of pre-emphasised samples; frame t lies under samples [t * hop, t * hop + window)."""
-        energies = np.empty((count, self.n_mels), np.float32)
+        """Return `count` frames of pre-emphasised samples; frame t lies under samples [t * hop, t * hop + window).
+
+        Few, large array operations on memory that each thread keeps: several threads do this while others wait for
+        the interpreter.
+        """
+        features = np.empty((self.n_mels, count), np.float32)
         for first in range(0, count, RUN):
             last = min(first + RUN, count)
             run = padded[first * self.hop : (last - 1) * self.hop + self.window]
-            framed = np.lib.stride_tricks.sliding_window_view(run, self.window)[:: self.hop]
-            spectrum = np.fft.rfft(framed * self._hann, self.n_fft)
-            power = spectrum.real**2 + spectrum.imag**2
-            np.matmul(power, self._filters, out=energies[first:last])
+            features[:, first:last] = self._energies(np.lib.stride_tricks.sliding_window_view(run, self.window)).T
+        return features
+
+    def _energies(self, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the log-mel energies under every `hop`-th window, shape (frames, mels); valid until called again."""
+        from scipy.fft import rfft  # late: it takes longer to import than a recording to hear
+
+        framed = windows[:: self.hop]
+        scratch = self._scratch(len(framed))
+        np.multiply(framed, self._hann, out=scratch.windowed[:, : self.window])
+        parts = rfft(scratch.windowed, axis=1).view(np.float32)  # real and imaginary, side by side
+        np.multiply(parts, parts, out=parts)
+        np.add(parts[:, 0::2], parts[:, 1::2], out=scratch.power)
+        np.matmul(scratch.power, self._filters, out=scratch.energies)
+        energies = scratch.energies
         energies += np.float32(self.log_guard)
-        return np.ascontiguousarray(np.log(energies, out=energies).T)
+        return np.log(energies, out=energies)
+
+    def _scratch(self, count: int) -> "_Scratch":
+        """Return this thread's memory for `count` frames."""
+        kept: _Scratch | None = getattr(self._kept, "scratch", None)
+        if kept is None or len(kept.windowed) < count:
+            bins = self.n_fft // 2 + 1
+            kept = self._kept.scratch = _Scratch(
+                np.zeros((count, self.n_fft), np.float32),
+                np.empty((count, bins), np.float32),
+                np.empty((count, self.n_mels), np.float32),
+            )
+        return _Scratch(kept.windowed[:count], kept.power[:count], kept.energies[:count])
 
     def _padded(self, waveform: Waveform) -> Waveform:
         """Pre-emphasise, and pad with half a window of zeros on both sides so that frame t is centred on t * hop."""
@@ -71,12 +99,25 @@ class LogMel:
         return normalized
 
     @cached_property
+    def _kept(self) -> threading.local:
+        return threading.local()
+
+    @cached_property
     def _hann(self) -> Waveform:
         return np.hanning(self.window).astype(np.float32)
 
     @cached_property
     def _filters(self) -> NDArray[np.float32]:
         return mel_filters(self.n_mels, self.n_fft)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scratch:
+    """Memory for some frames; `windowed` is zero beyond the window."""
+
+    windowed: NDArray[np.float32]
+    power: NDArray[np.float32]
+    energies: NDArray[np.float32]
 
 
 def mel_filters(n_mels: int, n_fft: int) -> NDArray[np.float32]:
