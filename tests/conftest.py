@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,19 @@ from nautilus.settings import Settings
 from nautilus.web.app import create_app
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where every real part must be there; real speech may be missing anywhere."""
+    report = yield
+    strict = os.environ.get("NAUTILUS_TEST_STRICT") == "1" and item.get_closest_marker("speech") is None
+    if report.skipped and strict and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which NAUTILUS_TEST_STRICT forbids: {call.excinfo}"
+    return report
 
 
 @pytest.fixture(scope="session")

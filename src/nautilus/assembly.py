@@ -82,7 +82,7 @@ def load_engine(model: Model, settings: Settings, report: Report) -> Engine:
     """Fetch and load a model. Blocking. Raises ModelLoadError."""
     path = model.path
     if model.kind == "nemo":
-        return _load_nemo(model, report)
+        return _load_nemo(model, report, offline=settings.offline)
     if path is None:
         report(f"fetching {model.repository} from the hub")
         path = fetch(
@@ -99,12 +99,14 @@ def load_engine(model: Model, settings: Settings, report: Report) -> Engine:
     return OnnxAsrEngine(path, model.name, model.languages)
 
 
-def _load_nemo(model: Model, report: Report) -> Engine:
+def _load_nemo(model: Model, report: Report, *, offline: bool) -> Engine:
     if find_spec("nemo") is None:
         raise ModelLoadError(
             f"{model.name} needs the NeMo engine: pip install 'nautilus[nemo]', "
             "or turn the model into a bundle elsewhere with `nautilus export`."
         )
+    if offline and model.path is None:
+        raise ModelLoadError(f"{model.name} is not here and NAUTILUS_OFFLINE forbids to fetch it; name a .nemo file.")
     from nautilus.engines.nemo import NemoEngine
 
     report("importing NeMo")

@@ -37,14 +37,17 @@ def test_normalised_features_have_no_mean_and_unit_deviation() -> None:
 
 
 @pytest.mark.nemo
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("nemo")
 @pytest.mark.parametrize("seconds", [0.1, 0.513, 3.0, 25.0])
 @pytest.mark.parametrize(("ours", "theirs"), [("none", "NA"), ("per_feature", "per_feature")])
 @pytest.mark.parametrize("mels", [80, 128])
 def test_they_are_nemo_s(seconds: float, ours: str, theirs: str, mels: int) -> None:
-    torch = pytest.importorskip("torch")
-    modules = pytest.importorskip("nemo.collections.asr.modules")
+    import torch
+    from nemo.collections.asr import modules
+
     preprocessor = modules.AudioToMelSpectrogramPreprocessor(
-        normalize=theirs, features=mels, n_fft=512, dither=0.0, pad_to=0
+        normalize=theirs, features=mels, window_size=0.025, n_fft=512, dither=0.0, pad_to=0
     )
     waveform = noise(seconds)
     expected, lengths = preprocessor(

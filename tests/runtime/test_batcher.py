@@ -14,7 +14,7 @@ from nautilus.runtime.batcher import Batcher, BatchLimits, Ticket, take
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
 
 EN, DE = Options(language="en"), Options(language="de")
-LIMITS = BatchLimits(workers=1, max_items=4, max_waiting=8)
+LIMITS = BatchLimits(workers=1, max_items=4, max_waiting=8, max_padding=0.25)
 
 
 def silence(seconds: float) -> Waveform:

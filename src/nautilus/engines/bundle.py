@@ -77,7 +77,9 @@ def read_bundle(folder: Path) -> Bundle:
         if manifest["format"] != FORMAT:
             raise ModelLoadError(f"{folder} is a bundle of format {manifest['format']}; this server reads {FORMAT}.")
         bundle = _bundle(folder, manifest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise ModelLoadError(f"{error.filename} cannot be read: {error.strerror}. Export the model again.") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelLoadError(f"{folder} is not a usable model bundle: {error!r}. Export it again.") from error
     _check(bundle)
     return bundle

@@ -10,6 +10,9 @@ out of convolutional encoders, so that the items of a padded batch would hear ea
 import hashlib
 import json
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -99,7 +102,8 @@ def _export_transducer(model: Any, folder: Path) -> None:
     if durations not in ((), tuple(range(len(durations)))) or model.cfg.decoding.get("big_blank_durations"):
         raise UnsupportedError(f"onnx-asr knows no transducer with durations {durations} or big blanks.", MODEL)
     _trace(model, folder / "encoder-model.onnx", "outputs")
-    model.decoder_joint.export(str(folder / "decoder_joint-model.onnx"), onnx_opset_version=OPSET)
+    with _quiet():
+        model.decoder_joint.export(str(folder / "decoder_joint-model.onnx"), onnx_opset_version=OPSET)
     lines = (f"{piece} {number}\n" for number, piece in enumerate([*pieces_of(model), BLANK]))
     (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8")
     greedy = model.cfg.decoding.get("greedy", {})
@@ -137,13 +141,21 @@ def _trace(model: Any, target: Path, output: str) -> None:
     axes |= {name: {0: "batch"} for name in ("length", "encoded_lengths")}
     example = torch.randn(2, int(model.cfg.preprocessor.get("features", 64)), 512), torch.tensor([512, 400])
     try:
-        with torch.inference_mode(), typecheck.disable_checks():
+        with torch.inference_mode(), typecheck.disable_checks(), _quiet():
             torch.onnx.export(
                 Graph().eval(), example, str(target), input_names=names[0], output_names=names[1],
                 dynamic_axes=axes, opset_version=OPSET, dynamo=False,
             )  # fmt: skip
     except Exception as error:
         raise ModelLoadError(f"torch could not export the model: {error}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch's warnings away: that its older exporter, which NeMo's layers need, is old, and what tracing fixes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _features(model: Any) -> dict[str, Any]:

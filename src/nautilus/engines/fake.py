@@ -23,6 +23,6 @@ class FakeEngine:
     def _hear(self, waveform: Waveform) -> Hypothesis:
         if len(waveform) and waveform[0] != waveform[0]:
             raise ValueError("not a number")
-        seconds = round(len(waveform) / SAMPLE_RATE)
+        seconds = len(waveform) // SAMPLE_RATE
         words = tuple(Word(self.NUMBERS[n % 10], n + 0.25, n + 0.75, 1.0) for n in range(seconds))
         return Hypothesis(" ".join(word.text for word in words), words, "en")

@@ -98,7 +98,10 @@ class NemoEngine:
         ]
 
     def _attend(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
-        """Hear with a Canary, by `transcribe()`: only that builds its prompt."""
+        """Hear with a Canary, by `transcribe()`: only that builds its prompt.
+
+        One that repeats itself without end goes on for as long as the longest waveform of its batch allows.
+        """
         from nemo.collections.asr.models.aed_multitask_models import MultiTaskTranscriptionConfig
 
         # Canary 1 has no word times, and those of a translation would be of words that nobody said.
@@ -250,9 +253,13 @@ def _tell_tokens(model: Any, family: str) -> None:
     decoding = model.cfg.decoding
     if family == "aed" and decoding.get("beam", {}).get("beam_size", 1) > 1:
         return  # a search over several hypotheses has no probabilities to give
-    method = {"name": "max_prob", "alpha": 1.0}
-    confidence = {"preserve_frame_confidence": True, "preserve_token_confidence": True, "exclude_blank": True}
-    wanted = {"strategy": "greedy_batch", "confidence_cfg": confidence | {"aggregation": "mean", "method_cfg": method}}
+    confidence = {
+        "preserve_frame_confidence": True,
+        "preserve_token_confidence": True,
+        "exclude_blank": True,
+        "method_cfg": {"name": "max_prob", "alpha": 1.0},
+    }
+    wanted: dict[str, Any] = {"strategy": "greedy_batch", "confidence_cfg": confidence}
     if family == "aed":
         wanted["greedy"] = {"max_generation_delta": decoding.get("beam", {}).get("max_generation_delta", -1)}
     else:

@@ -10,7 +10,7 @@ from nautilus.types import Hypothesis, Token, Word
 
 WORD_START: Final = "\u2581"
 
-CLOSING: Final = frozenset(".,?!;:%)]}…»”。、，？！؟،؛।")
+CLOSING: Final = frozenset(".,?!;:%)]}…»”。、\uff0c\uff1f\uff01؟،؛।")
 """What is written behind a word without a space, even where the model puts one."""
 
 
