@@ -81,6 +81,11 @@ async def test_what_the_model_cannot_do_is_refused(core: Core) -> None:
         await hear(core, wav(1), Task(core.default_model, Options(translate_to="en")))
 
 
+async def test_keywords_that_a_model_does_not_take_are_told(core: Core) -> None:
+    transcript = await hear(core, wav(1), Task(core.default_model, Options(keywords=("Ada",))))
+    assert transcript.warnings == ("keywords have no effect: the model fake takes none.",)
+
+
 async def test_bad_audio_costs_nobody_else_anything(core: Core) -> None:
     with pytest.raises(BadAudioError):
         await hear(core, b"nonsense")

@@ -97,7 +97,8 @@ class Pipeline:
         """
         started = time.perf_counter()
         async with self._pool.lease(task.model) as lane:
-            check_options(task.options, lane.info)
+            options, warnings = settle(task.options, lane.info)
+            task = replace(task, options=options)
             async with self._opened(file, task.channel) as recording:
                 hearing = Hearing(lane, task, emit, self._limits)
                 preparing = Preparing(task, lane.info)
@@ -106,7 +107,8 @@ class Pipeline:
                         async for window in self._windows(recording, preparing):
                             await hearing.hear(window, tasks)
                         await hearing.finish()
-                return _transcript(recording, preparing, hearing, time.perf_counter() - started)
+                transcript = _transcript(recording, preparing, hearing, time.perf_counter() - started)
+                return replace(transcript, warnings=warnings + transcript.warnings)
 
     @asynccontextmanager
     async def _opened(self, file: BinaryIO, channel: int | None) -> AsyncIterator[Recording | PlainRecording]:
@@ -233,8 +235,8 @@ class Hearing:
             await self._emit(Piece(tuple(words), done))
 
 
-def check_options(options: Options, info: EngineInfo) -> None:
-    """Raise UnsupportedError for what the model cannot honour."""
+def settle(options: Options, info: EngineInfo) -> tuple[Options, tuple[str, ...]]:
+    """Return what the model can honour, and warnings of what it can't. Raises UnsupportedError where that matters."""
     if options.translate_to and not info.translates:
         raise UnsupportedError(f"The model {info.name} does not translate; use a Canary model.", "model")
     if options.language and info.languages and options.language not in info.languages:
@@ -242,6 +244,9 @@ def check_options(options: Options, info: EngineInfo) -> None:
         raise UnsupportedError(
             f"The model {info.name} does not know the language '{options.language}'; it knows: {spoken}.", "language"
         )
+    if options.keywords and not info.keywords:
+        return replace(options, keywords=()), (f"keywords have no effect: the model {info.name} takes none.",)
+    return options, ()
 
 
 def _transcript(

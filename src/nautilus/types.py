@@ -22,6 +22,10 @@ Level = Literal["none", "low", "medium", "high", "auto"]
 LEVELS: Final[tuple[Level, ...]] = ("none", "low", "medium", "high", "auto")
 
 
+MAX_KEYWORDS: Final = 500
+MAX_KEYWORD_CHARACTERS: Final = 64
+
+
 class Priority(IntEnum):
     """Who goes first when many wait; the smaller goes first."""
 
@@ -38,6 +42,8 @@ class Options:
     """ISO-639-1 code of the language spoken; None lets the model decide."""
     translate_to: str | None = None
     """ISO-639-1 code to translate into; None transcribes."""
+    keywords: tuple[str, ...] = ()
+    """Words and phrases to expect, at most `MAX_KEYWORDS` of `MAX_KEYWORD_CHARACTERS` each."""
 
 
 @dataclass(frozen=True, slots=True)

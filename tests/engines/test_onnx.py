@@ -43,3 +43,13 @@ def test_a_broken_graph_is_refused_by_name(tmp_path: Path) -> None:
     graph.write_bytes(b"no graph")
     with pytest.raises(ModelLoadError, match=r"offline\.onnx"):
         open_session(graph)
+
+
+def test_keywords_reach_the_engine(embedded_onnx: Engine) -> None:
+    clip = sample()
+    (plain,) = embedded_onnx.transcribe([clip], Options())
+    (same,) = embedded_onnx.transcribe([clip], Options(keywords=tuple(word.text for word in plain.words)))
+    (unheard,) = embedded_onnx.transcribe([silence(3.0)], Options(keywords=("nautilus", "submarine")))
+    assert embedded_onnx.info.keywords
+    assert same.text == plain.text
+    assert unheard.text == ""

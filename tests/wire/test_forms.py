@@ -90,7 +90,6 @@ def test_log_probabilities_go_with_json_only() -> None:
     ("name", "value"),
     [
         ("prompt", "Names: Ada"),
-        ("keywords[]", "Ada"),
         ("temperature", "0.4"),
         ("timestamp_granularities[]", "word"),
         ("chunking_strategy[threshold]", "0.5"),
@@ -105,3 +104,14 @@ def test_what_has_no_effect_is_told(name: str, value: str) -> None:
 
 def test_a_plain_chunking_strategy_warns_of_nothing() -> None:
     assert read_form([("chunking_strategy[type]", "server_vad")]).warnings == ()
+
+
+def test_keywords_are_a_set() -> None:
+    fields = [("keywords[]", "Nautilus"), ("keywords[]", " Ada "), ("keywords", "Ada"), ("keywords[]", "")]
+    assert read_form(fields).keywords == ("Ada", "Nautilus")
+
+
+@pytest.mark.parametrize("keywords", [["x" * 65], [str(number) for number in range(501)]])
+def test_keywords_are_bounded(keywords: list[str]) -> None:
+    with pytest.raises(BadRequestError, match="keywords"):
+        read_form([("keywords[]", keyword) for keyword in keywords])

@@ -63,6 +63,7 @@ def transcribe(
     language: Annotated[str | None, typer.Option(help="ISO-639-1 code of the language.")] = None,
     preprocess: Annotated[str | None, typer.Option(help=f"Cleaning: {', '.join(LEVELS)}.")] = None,
     channel: Annotated[str | None, typer.Option(help="Hear this channel instead of the mix.")] = None,
+    keyword: Annotated[list[str] | None, typer.Option("--keyword", "-k", help="A word to expect; repeatable.")] = None,
 ) -> None:
     """Transcribe files here, without a server. Several files share the model's batches."""
     from nautilus.cli.transcribe import Request, run
@@ -71,7 +72,8 @@ def transcribe(
 
     fields = {"response_format": response_format, "language": language, "preprocess": preprocess, "channel": channel}
     try:
-        form = read_form((name, value) for name, value in fields.items() if value)
+        given = [(name, value) for name, value in fields.items() if value]
+        form = read_form([*given, *(("keywords[]", word) for word in keyword or [])])
         failed = asyncio.run(run(Request(inputs, form, output), load_settings(model=model, log_level="warning")))
     except NautilusError as error:
         raise fail(error) from error

@@ -96,7 +96,9 @@ class _Job:
 
         form = self._request.form
         level = form.level or self._core.settings.preprocess
-        task = Task(self._core.default_model, Options(language=form.language), level, form.channel)
+        task = Task(
+            self._core.default_model, Options(language=form.language, keywords=form.keywords), level, form.channel
+        )
         async with self._places:
             try:
                 with _opened(source) as file:

@@ -27,6 +27,8 @@ class EngineInfo:
     """The longest window it hears comfortably."""
     frame_seconds: float = 0.08
     """Resolution of its word times."""
+    keywords: bool = False
+    """True where `Options.keywords` are honoured."""
     translates: bool = False
     """True where `Options.translate_to` is honoured."""
     parameters: int | None = None

@@ -5,6 +5,7 @@ beats one call spread over many threads, and shares the weights between them.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.features import Features
+from nautilus.engines.keywords import KeywordGraph, boosted
 from nautilus.engines.words import hypothesis_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
+KEPT_GRAPHS = 64
+"""Lists of keywords that stay prepared."""
 OUTPUTS = ("logprobs", "encoded_lengths")
 """What is asked of a graph; NeMo's own exports have no lengths."""
 
@@ -31,6 +35,7 @@ class OnnxEngine:
         self._bundle = bundle
         self._vocabulary = CtcVocabulary(bundle.pieces, bundle.blank, bundle.frame_seconds)
         self._session = open_session(bundle.folder / bundle.offline)
+        self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self._vocabulary))
         self._outputs = [output.name for output in self._session.get_outputs() if output.name in OUTPUTS]
         self.info = EngineInfo(
             name=bundle.name,
@@ -40,12 +45,13 @@ class OnnxEngine:
             languages=bundle.languages,
             max_seconds=bundle.max_seconds,
             frame_seconds=bundle.frame_seconds,
+            keywords=True,
             parameters=bundle.parameters,
         )
 
     def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
         """Hear a batch; see `Engine`."""
-        del options  # a CTC model has one language and no prompt
+        graph = self._graph(options.keywords) if options.keywords else None
         heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
         hypotheses = [Hypothesis("", (), self._language)] * len(batch)
         if not heard:
@@ -54,7 +60,10 @@ class OnnxEngine:
         logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
         frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
         for row, index in enumerate(heard):
-            pieces = best_path(logprobs[row, : frames[row]], self._vocabulary)
+            rows = logprobs[row, : frames[row]]
+            pieces = best_path(rows, self._vocabulary)
+            if graph:
+                pieces = boosted(rows, pieces, graph)
             hypotheses[index] = hypothesis_of(pieces, self._language, len(batch[index]) / SAMPLE_RATE)
         return hypotheses
 

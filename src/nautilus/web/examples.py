@@ -17,6 +17,7 @@ def _form(*names: str) -> dict[str, Any]:
             "items": {"type": "string", "enum": list(GRANULARITIES)},
             "description": "With verbose_json.",
         },
+        "keywords[]": {"type": "array", "items": {"type": "string"}, "description": "Words and names to expect."},
         "stream": {"type": "boolean", "default": False, "description": "Server-sent events as windows finish."},
         "include[]": {"type": "array", "items": {"type": "string", "enum": ["logprobs"]}},
         "preprocess": {"type": "string", "enum": list(LEVELS), "description": "Cleaning before the model hears it."},
@@ -122,7 +123,7 @@ TOLD: dict[int | str, dict[str, Any]] = {
     **ERRORS,
 }
 
-COMMON = ("file", "model", "language", "preprocess", "channel")
+COMMON = ("file", "model", "language", "keywords[]", "preprocess", "channel")
 TRANSCRIPTION = _form(*COMMON, "response_format", "timestamp_granularities[]", "stream", "include[]")
 TRANSLATION = _form("file", "model", "response_format", "preprocess", "channel")
 NATIVE = _form(*COMMON)

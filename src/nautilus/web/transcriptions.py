@@ -144,7 +144,7 @@ def _streamed(upload: Upload, core: Core) -> Response:
 def _task(core: Core, form: TranscriptionForm, translate_to: str | None = None) -> Task:
     return Task(
         model=core.resolve(form.model),
-        options=Options(language=form.language, translate_to=translate_to),
+        options=Options(form.language, translate_to, form.keywords),
         level=form.level or core.settings.preprocess,
         channel=form.channel,
     )

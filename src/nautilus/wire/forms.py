@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
 
 from nautilus.errors import BadRequestError, UnsupportedError
-from nautilus.types import LEVELS, Level
+from nautilus.types import LEVELS, MAX_KEYWORD_CHARACTERS, MAX_KEYWORDS, Level
 from nautilus.wire.languages import language_code
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -39,6 +39,7 @@ class TranscriptionForm:
     granularities: tuple[Granularity, ...] = ("segment",)
     stream: bool = False
     logprobs: bool = False
+    keywords: tuple[str, ...] = ()
     level: Level | None = None
     """None: the server's default."""
     channel: int | None = None
@@ -67,6 +68,7 @@ def read_form(fields: Iterable[tuple[str, str]]) -> TranscriptionForm:
         or ("segment",),
         stream=stream,
         logprobs=bool(include),
+        keywords=_keywords(repeated.get("keywords", [])),
         level=_choice(single["preprocess"], "preprocess", LEVELS) if single.get("preprocess") else None,
         channel=_channel(single.get("channel")),
         warnings=tuple(_warnings(single, repeated, chunking, unknown, response_format)),
@@ -118,8 +120,6 @@ def _warnings(
         yield "temperature has no effect: decoding always takes the most likely words."
     if single.get("prompt"):
         yield "prompt has no effect: this model takes no prompt."
-    if repeated.get("keywords"):
-        yield "keywords have no effect: this model takes no keywords."
     if repeated.get("timestamp_granularities") and response_format != "verbose_json":
         yield "timestamp_granularities has no effect without response_format=verbose_json."
     if chunking.keys() - {"type"}:
@@ -159,6 +159,18 @@ def _channel(value: str | None) -> int | None:
     if not value.isascii() or not value.isdigit() or int(value) >= MAX_CHANNEL:
         raise BadRequestError(f"channel must be a number from 0, or mix, not '{value[:50]}'.", "channel")
     return int(value)
+
+
+def _keywords(given: list[str]) -> tuple[str, ...]:
+    """Return keywords in an order of their own, so that equal lists may share a batch."""
+    keywords = tuple(sorted({keyword.strip() for keyword in given if keyword.strip()}))
+    if len(keywords) > MAX_KEYWORDS:
+        raise BadRequestError(f"{len(keywords)} keywords are too many; send at most {MAX_KEYWORDS}.", "keywords[]")
+    if max(map(len, keywords), default=0) > MAX_KEYWORD_CHARACTERS:
+        raise BadRequestError(
+            f"keywords[] may have {MAX_KEYWORD_CHARACTERS} characters each; shorten the longest.", "keywords[]"
+        )
+    return keywords
 
 
 def _language(single: str | None, several: list[str]) -> str | None:
