@@ -159,11 +159,8 @@ class Preparing:
     def add(self, block: Waveform, is_last: bool) -> list[Window]:
         """Return the windows that the next block completes, cleaned; after the last block, all that are left."""
         started = time.perf_counter()
-        windows = self._planner.add(block)
-        if is_last:
-            self.finished = True
-            windows += self._planner.finish()
-        return self._cleaned(windows, started)
+        self.finished = is_last
+        return self._cleaned(self._planner.whole(block) if is_last else self._planner.add(block), started)
 
     def finish(self) -> list[Window]:
         """Return the windows of what is left."""

@@ -280,3 +280,16 @@ def test_every_word_is_heard_exactly_once(seed: int, vocabulary: int, jitter: fl
     assert any(window.seam for window in windows)
     for fragments in (False, True):
         assert heard_words(windows, Engine(words, jitter, fragments)) == [word.text for word in words]
+
+
+@pytest.mark.parametrize("seconds", [0.5, 30.0, 30.1, 70.0])
+def test_a_recording_that_is_all_there_gives_the_same_windows(seconds: float) -> None:
+    recording = np.random.default_rng(3).standard_normal(round(seconds * SAMPLE_RATE)).astype(np.float32)
+    limits = WindowLimits()
+    blocks = Planner(limits, detect=lambda waveform: np.ones(-(-len(waveform) // 320), np.float32))
+    whole = Planner(limits, detect=lambda waveform: np.ones(-(-len(waveform) // 320), np.float32))
+    expected = [*blocks.add(recording), *blocks.finish()]
+    found = whole.whole(recording)
+    assert [window.time_map for window in found] == [window.time_map for window in expected]
+    assert all(np.array_equal(a.audio, b.audio) for a, b in zip(found, expected, strict=True))
+    assert whole.speech_seconds == blocks.speech_seconds

@@ -96,6 +96,14 @@ class Planner:
     def __repr__(self) -> str:
         return f"Planner(heard={self._tape.end / SAMPLE_RATE:.2f}, finder={self._finder}, draft={self._draft})"
 
+    def whole(self, recording: Waveform) -> list[Window]:
+        """Return the windows of a recording that is all there: mostly one, which is the recording itself, no copy."""
+        if self._tape.end or not 0 < len(recording) <= self._limits.max_seconds * SAMPLE_RATE:
+            return [*self.add(recording), *self.finish()]
+        seconds = len(recording) / SAMPLE_RATE
+        self.speech_seconds = seconds
+        return [Window(recording, TimeMap((0.0,), (0.0,), seconds), 0.0)]
+
     def add(self, block: Waveform) -> list[Window]:
         """Take the next samples, any number; returns the windows that are complete now."""
         windows = []

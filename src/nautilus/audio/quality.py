@@ -1,6 +1,7 @@
 """How good a recording is: level, noise, bandwidth, clipping. Cheap estimates from sampled frames."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ SILENCE_DB: Final = -120.0
 """dB full scale; reported for digital silence."""
 
 _MAX_FRAMES: Final = 1500
-_MAX_SPECTRA: Final = 48
+_MAX_SPECTRA: Final = 24
 _FFT: Final = 512
 _FULL_SCALE: Final = 0.999
 _NOTHING: Final = 1e-12
@@ -97,9 +98,13 @@ def _snr(powers: NDArray[np.float64]) -> float:
 
 def _bandwidth(frames: NDArray[np.float32]) -> float:
     """Find the highest frequency whose strongest frame comes within 50 dB of the strongest of all."""
-    window = np.hanning(_FFT).astype(np.float32)
-    spectrum = np.fft.rfft(frames * window, axis=1)
+    spectrum = np.fft.rfft(frames * _window(), axis=1)
     strongest = (spectrum.real**2 + spectrum.imag**2).max(axis=0)
     if strongest.max() <= _NOTHING:
         return 0.0
     return float(np.flatnonzero(strongest >= _AUDIBLE * strongest.max())[-1] * SAMPLE_RATE / _FFT)
+
+
+@cache
+def _window() -> NDArray[np.float32]:
+    return np.hanning(_FFT).astype(np.float32)

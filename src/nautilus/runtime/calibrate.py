@@ -25,8 +25,8 @@ GPU_SIZES = (8, 16, 32, 64)
 ROUNDS = 3
 BUDGET = 1.0
 """Seconds to spend on measuring; a model that needs longer gets the size found so far."""
-WORTH = 1.03
-"""A larger batch must be faster by this factor, since it makes everyone in it wait."""
+AS_FAST = 1.03
+"""Seconds per clip, compared with the fastest size, that count as no slower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,9 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
 
 
 def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
-    """Return the smallest batch that is about as fast as any, with every worker busy.
+    """Return the largest batch that is about as fast as any, with every worker busy.
+
+    The model alone may not care; the server around it does less for one batch than for many.
 
     Sizes take turns, and the best turn of each counts, so that another program's moment does not decide.
     """
@@ -75,7 +77,7 @@ def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
             if time.perf_counter() > deadline:
                 break
     log.debug("calibration", model=engine.info.name, seconds_per_clip=least)
-    return min(items for items in least if least[items] <= min(least.values()) * WORTH)
+    return max(items for items in least if least[items] <= min(least.values()) * AS_FAST)
 
 
 def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor) -> float:
