@@ -134,3 +134,10 @@ def start_subsampling(pre_encode: nn.Module) -> None:
 def set_look_aheads(model: EncDecCTCModelBPE, probabilities: list[float]) -> None:
     """How often training draws each of `LOOK_AHEADS`."""
     model.encoder.att_context_probs = probabilities
+
+
+def set_dropout(model: EncDecCTCModelBPE, share: float) -> None:
+    """How much of its activations the encoder forgets while it trains."""
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import torch
 from recipes.embedded import batches, scoring
-from recipes.embedded.augment import Augmenter
+from recipes.embedded.augment import Augmenter, mask_features
 from recipes.embedded.batches import Batch, Mix
 from recipes.embedded.guidance import UNGUIDED, entropy
-from recipes.embedded.model import FEATURE_MEAN, VOCABULARY, build, set_look_aheads, train_tokenizer
+from recipes.embedded.model import VOCABULARY, build, set_dropout, set_look_aheads, train_tokenizer
 from recipes.embedded.parallel import Team, launch
 from torch.nn import functional
 
@@ -50,6 +50,7 @@ class Plan:
     learning_rate: float
     batch_seconds: float
     synthetic_share: float
+    dropout: float
     seed: int
 
     def rate(self, step: int) -> float:
@@ -83,6 +84,7 @@ class Trainer:
         random.seed(plan.seed + team.rank)
         torch.manual_seed(plan.seed)
         self.model = build(tokenizer)
+        set_dropout(self.model, plan.dropout)
         self.average = build(tokenizer).eval()
         self.average.load_state_dict(self.model.state_dict())
         self.blank = self.model.decoder.num_classes_with_blank - 1
@@ -235,19 +237,6 @@ class Trainer:
             self.average.save_to(str(self.folder / "last.nemo"))
 
 
-def mask_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Mild SpecAugment on [batch, 80, frames]: one band, up to two gaps, filled with the mean."""
-    features = features.clone()
-    for row, length in zip(features, lengths.tolist(), strict=True):
-        width, low = random.randint(0, 14), random.randint(0, 65)
-        row[low : low + width] = FEATURE_MEAN
-        for _ in range(random.randint(0, 2)):
-            span = random.randint(0, min(25, length // 12))
-            start = random.randint(0, max(0, length - span))
-            row[:, start : start + span] = FEATURE_MEAN
-    return features
-
-
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -260,11 +249,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decay-steps", type=int, default=0)
     parser.add_argument("--guided-steps", type=int, default=1000)
     parser.add_argument("--clean-steps", type=int, default=600)
-    parser.add_argument("--augment-from", type=int, default=7000)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--batch-seconds", type=float, default=40.0)
+    parser.add_argument("--augment-from", type=int, default=5000)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch-seconds", type=float, default=30.0, help="per rank")
     parser.add_argument("--synthetic-share", type=float, default=0.5)
-    parser.add_argument("--score-every", type=int, default=300)
+    parser.add_argument(
+        "--dropout", type=float, default=0.0, help="0.1 once it reads training speech far better than new"
+    )
+    parser.add_argument("--score-every", type=int, default=400)
     parser.add_argument("--threads", type=int, default=1, help="per rank; more than one hardly helps")
     parser.add_argument("--ranks", type=int, default=1, help="processes that train together")
     parser.add_argument("--seed", type=int, default=1)
@@ -275,7 +267,7 @@ def run(options: argparse.Namespace, team: Team) -> None:
     """Train as one member of a team."""
     torch.set_num_threads(options.threads)
     names = ("steps", "decay_steps", "guided_steps", "clean_steps", "augment_from",
-             "learning_rate", "batch_seconds", "synthetic_share", "seed")  # fmt: skip
+             "learning_rate", "batch_seconds", "synthetic_share", "dropout", "seed")  # fmt: skip
     resumed = options.work / "runs" / options.run / "last.pt" if options.resume else None
     checkpoint = options.from_checkpoint or resumed
     if options.decay_steps:
