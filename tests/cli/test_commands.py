@@ -1,7 +1,10 @@
 import json
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner, Result
 
 from nautilus.cli import app
@@ -11,10 +14,14 @@ from tests.web.clips import SPEECH, wav
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setenv("NAUTILUS_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("NAUTILUS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
+    handlers = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = handlers  # the command's own would write to a stream that is gone
+    structlog.reset_defaults()
 
 
 def run(*arguments: str, given: bytes | None = None) -> Result:
