@@ -8,7 +8,7 @@ import httpx
 
 from process import serve
 
-SAMPLE = Path(__file__).with_name("sample.ogg")
+SAMPLE = Path(__file__).with_name("sample.flac")
 EXPECTED = Path(__file__).with_name("sample.txt").read_text().split()
 
 

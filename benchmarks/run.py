@@ -260,7 +260,7 @@ def find_clips(speech: Path) -> list[Path]:
     """Choose 64 recordings of 3 to 12 seconds, or the sample."""
     manifest = speech / "dev_en.jsonl"
     if not manifest.is_file():
-        return [HERE / "sample.ogg"]
+        return [HERE / "sample.flac"]
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     chosen = [row for row in rows if 3 <= row["duration"] <= 12]  # noqa: PLR2004
     return [speech / row["audio_filepath"] for row in chosen[:: max(1, len(chosen) // 64)]][:64]

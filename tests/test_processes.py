@@ -90,7 +90,7 @@ def test_a_wrong_setting_ends_it_with_a_sentence(tmp_path: Path) -> None:
 
 def test_control_c_stops_a_transcription_quietly(tmp_path: Path) -> None:
     recording = tmp_path / "long.wav"
-    recording.write_bytes(spoken(200))
+    recording.write_bytes(spoken(600))
     process = subprocess.Popen(
         [*COMMAND, "transcribe", str(recording)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

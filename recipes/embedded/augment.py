@@ -101,10 +101,10 @@ class Augmenter:
 
 
 def mask_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Mild SpecAugment on three quarters of [batch, 80, frames]: one band, up to two gaps, filled with the mean."""
+    """Mild SpecAugment on half of [batch, 80, frames]: one band, up to two gaps, filled with the mean."""
     features = features.clone()
     for row, length in zip(features, lengths.tolist(), strict=True):
-        if random.random() < 0.25:
+        if random.random() < 0.5:
             continue
         width, low = random.randint(0, 14), random.randint(0, 65)
         row[low : low + width] = FEATURE_MEAN

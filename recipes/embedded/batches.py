@@ -15,7 +15,7 @@ from recipes.embedded.guidance import SECONDS_PER_FRAME, UNGUIDED, frame_labels
 
 CLEAN_SETS = ("kathleen", "an4", "ljspeech_part")
 """Native readers in quiet rooms: the start of the curriculum."""
-TIMES = {"kathleen": 1.5, "ljspeech_part": 1.5, "speechocean762": 0.5}
+TIMES = {"kathleen": 2.0, "ljspeech_part": 2.0, "speechocean762": 0.5}
 """How often an epoch hears a clip of a set (others once): sentences read aloud are what is learned last."""
 LONGEST = 20.5
 """Seconds; longer clips are left out."""

@@ -153,6 +153,15 @@ def synthetic(work: Path) -> str:
     )
 
 
+def streaming(bundle: Bundle, work: Path) -> str:
+    """Word error rates of stepped streams: rows of the card's table."""
+    rows = []
+    for look_ahead in LOOK_AHEADS:
+        wer = evaluate.word_error_rates(bundle.reader(look_ahead), work, bundle.pieces, limit=150)
+        rows.append(" | ".join(str(value) for value in (look_ahead, *wer.values())))
+    return "\n".join(f"| {row} |" for row in rows)
+
+
 def finish(description: dict[str, Any], folder: Path, work: Path) -> None:
     """Measure the bundle, complete its card and description."""
     bundle = Bundle(folder, threads=2)
@@ -160,6 +169,7 @@ def finish(description: dict[str, Any], folder: Path, work: Path) -> None:
     card = folder / "MODEL_CARD.md"
     table = "\n".join(f"| {name} | {value} |" for name, value in wer.items())
     text = card.read_text(encoding="utf-8").replace("{wer}", table).replace("{synthetic}", synthetic(work))
+    text = text.replace("{streaming}", streaming(bundle, work))
     card.write_text(text, encoding="utf-8")
     files = sorted(path for path in folder.iterdir() if path.name != "nautilus.json")
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 @cache
 def sample() -> Waveform:
     """Six seconds of speech that is part of the project."""
-    return recording(ROOT / "benchmarks" / "sample.ogg")
+    return recording(ROOT / "benchmarks" / "sample.flac")
 
 
 def recording(path: Path) -> Waveform:

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-SPEECH = Path(__file__).parents[2] / "benchmarks" / "sample.ogg"
-"""Six seconds of synthesised speech."""
+SPEECH = Path(__file__).parents[2] / "benchmarks" / "sample.flac"
+"""Four seconds of synthesised speech."""
 
 
 def wav(seconds: float, rate: int = 16_000, channels: int = 1) -> bytes:
