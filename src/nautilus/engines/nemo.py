@@ -180,7 +180,7 @@ def _timed_words(times: Sequence[dict[str, Any]], seconds: float, logprob: float
         start = min(seconds, max(float(time["start"]), words[-1].start if words else 0.0))
         end = min(seconds, max(start, float(time["end"])))
         spoken = spread_words(SPECIAL.sub(" ", str(time["word"])), end - start, logprob)
-        words += (Word(word.text, start + word.start, start + word.end, word.confidence) for word in spoken)
+        words += (Word(one.text, start + one.start, min(end, start + one.end), one.confidence) for one in spoken)
     return tuple(words)
 
 

@@ -62,7 +62,7 @@ def spread_words(text: str, seconds: float, logprob: float) -> tuple[Word, ...]:
     letters = list(accumulate((len(word) + 1 for word in texts), initial=0))
     second = seconds / max(1, letters[-1])
     return tuple(
-        Word(word, start * second, end * second, exp(min(0.0, logprob)))
+        Word(word, start * second, min(seconds, end * second), exp(min(0.0, logprob)))
         for word, (start, end) in zip(texts, pairwise(letters), strict=True)
     )
 
