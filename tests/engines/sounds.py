@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def sample() -> Waveform:
-    """Six seconds of speech that is part of the project."""
+    """Four seconds of speech that are part of the project."""
     return recording(ROOT / "benchmarks" / "sample.flac")
 
 
