@@ -4,11 +4,13 @@ python benchmarks/plain_server.py MODEL.nemo --port 8001
 """
 
 import argparse
+import io
 import logging
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import soundfile
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
 from nemo.collections.asr.models import ASRModel
@@ -28,11 +30,12 @@ def create_app(nemo: Path) -> FastAPI:
     @app.post("/transcribe")
     @app.post("/v1/audio/transcriptions")
     async def transcribe(file: Annotated[UploadFile, File()]) -> dict[str, object]:
+        recording = await file.read()
         with tempfile.NamedTemporaryFile(suffix=".wav") as copy:
-            copy.write(await file.read())
+            copy.write(recording)
             copy.flush()
             result = model.transcribe([copy.name], batch_size=1, verbose=False)[0]
-        return {"text": result.text, "audio": {"duration": 0.0}}
+        return {"text": result.text, "audio": {"duration": soundfile.info(io.BytesIO(recording)).duration}}
 
     return app
 

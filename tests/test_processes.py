@@ -49,6 +49,18 @@ def _wait(happened: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     raise TimeoutError
 
 
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> str:
+    """What a process runs; nothing if it has ended, even if nobody has noticed yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_the_server_ends_cleanly_when_told_to(tmp_path: Path, stop: signal.Signals) -> None:
     with serving(tmp_path) as (process, url):
@@ -73,11 +85,32 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:
     with serving(tmp_path) as (process, _):
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        children = _children(process.pid)
         assert children
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_a_server_that_is_killed_takes_its_processes_with_it(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, url):
+        children = _children(process.pid)
+        httpx.post(f"{url}/transcribe", files={"file": SPEECH.read_bytes()})
+        process.kill()
+        process.communicate(timeout=20)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(map(_command, children)):
+        time.sleep(0.05)  # noqa: TID251 - other processes are awaited
+    assert not [child for child in children if _command(child)]
+
+
+def test_a_model_whose_process_is_killed_answers_the_next_request(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, url):
+        before = httpx.post(f"{url}/transcribe", files={"file": SPEECH.read_bytes()}).json()["text"]
+        (model,) = [child for child in _children(process.pid) if "model_process" in _command(child)]
+        os.kill(model, signal.SIGKILL)
+        answer = httpx.post(f"{url}/transcribe", files={"file": SPEECH.read_bytes()}, timeout=30)
+        assert answer.json()["text"] == before
 
 
 def test_a_wrong_setting_ends_it_with_a_sentence(tmp_path: Path) -> None:

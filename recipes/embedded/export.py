@@ -23,7 +23,7 @@ import onnx
 import torch
 from nemo.collections.asr.models import EncDecCTCModelBPE
 from omegaconf import open_dict
-from recipes.embedded import evaluate, graphs, verify
+from recipes.embedded import archive, evaluate, graphs, verify
 from recipes.embedded.bundle import Bundle
 from recipes.embedded.corpus import read_shard, shard_names
 from recipes.embedded.model import LEFT_CONTEXT, LOOK_AHEADS, VOCABULARY
@@ -118,7 +118,9 @@ def write(model: Any, folder: Path, name: str) -> dict[str, Any]:  # NeMo is unt
     (folder / "tokens.txt").write_text("\n".join([*pieces, "<blk>"]) + "\n", encoding="utf-8")
     with open_dict(model.cfg):
         model.cfg.tokenizer.dir = "tokenizer"  # it is inside the file; where it was made is nobody's business
-    model.save_to(str(folder / "model.nemo"))
+    model.save_to(str(folder / "saved.nemo"))
+    archive.publish(folder / "saved.nemo", folder / "model.nemo")
+    (folder / "saved.nemo").unlink()
     shutil.copyfile(Path(__file__).with_name("MODEL_CARD.md"), folder / "MODEL_CARD.md")
     description = describe(model, name)
     save(description, folder)

@@ -9,19 +9,23 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
 
 from threadpoolctl import threadpool_limits
 
 from nautilus.audio.sandbox import open_sandbox
-from nautilus.engines.base import Engine
+from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
-from nautilus.engines.hub import fetch
-from nautilus.errors import ModelLoadError, UnknownModelError
+from nautilus.engines.load import fingerprint, load_engine
+from nautilus.errors import UnknownModelError
 from nautilus.pipeline import Pipeline
-from nautilus.runtime.calibrate import cores
-from nautilus.runtime.lane import Lane, Report
-from nautilus.runtime.local import Loadable, open_local_lane
+from nautilus.runtime.calibrate import Sizing, cores
+from nautilus.runtime.isolated import open_isolated_lane
+from nautilus.runtime.lane import Lane
+from nautilus.runtime.local import open_local_lane
+from nautilus.runtime.model_process import Job
 from nautilus.runtime.pool import ModelPool, open_pool
 from nautilus.settings import Settings
 
@@ -52,7 +56,7 @@ class Core:
         return tuple(dict.fromkeys((self.default_model, *self.settings.models, *installed)))
 
 
-LoadEngine = Callable[[Model, Settings, Report], Engine]
+LoadEngine: TypeAlias = Callable[[Model, Report], Engine]
 """Fetch and load a model; blocking."""
 
 
@@ -60,16 +64,18 @@ LoadEngine = Callable[[Model, Settings, Report], Engine]
 async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncIterator[Core]:
     """Run a core for the length of the block. No model is loaded yet: `pool.keep` loads one, a lease does as well.
 
-    `load` takes the place of `load_engine`, for tests and for measuring the server alone.
+    Each model gets a process of its own. With `load`, which takes the place of `load_engine`, models stay in this one:
+    for tests, and for measuring the server alone.
     """
-    load = load or load_engine
     catalog = Catalog(settings.models_dir)
     default = catalog.find(settings.model).name
 
     def open_lane(name: str, report: Report) -> AbstractAsyncContextManager[Lane]:
         model = catalog.find(name)
-        loadable = Loadable(model.name, _fingerprint(model), lambda tell: load(model, settings, tell))
-        return open_local_lane(loadable, settings.batch, settings.cache_dir / "sizing", report)
+        memory = settings.cache_dir / "sizing" / f"{fingerprint(model)}.json"
+        if load:
+            return open_local_lane(partial(load, model), settings.batch, memory, report)
+        return open_isolated_lane(_job(model, settings, memory), settings.batch, report)
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
@@ -78,49 +84,14 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
             yield Core(settings, catalog, pool, pipeline, default)
 
 
-def load_engine(model: Model, settings: Settings, report: Report) -> Engine:
-    """Fetch and load a model. Blocking. Raises ModelLoadError."""
-    path = model.path
-    if model.kind == "nemo":
-        return _load_nemo(model, report, offline=settings.offline)
-    if path is None:
-        report(f"fetching {model.repository} from the hub")
-        path = fetch(
-            model.repository or model.name, Catalog(settings.models_dir).folder(model.name), offline=settings.offline
-        )
-    report("loading")
-    if model.kind == "bundle":
-        from nautilus.engines.bundle import read_bundle
-        from nautilus.engines.onnx import OnnxEngine
-
-        return OnnxEngine(read_bundle(path))
-    from nautilus.engines.onnx_asr import OnnxAsrEngine
-
-    return OnnxAsrEngine(path, model.name, model.languages)
-
-
-def _load_nemo(model: Model, report: Report, *, offline: bool) -> Engine:
-    if find_spec("nemo") is None:
-        raise ModelLoadError(
-            f"{model.name} needs the NeMo engine: pip install 'nautilus[nemo]', "
-            "or turn the model into a bundle elsewhere with `nautilus export`."
-        )
-    if offline and model.path is None:
-        raise ModelLoadError(f"{model.name} is not here and NAUTILUS_OFFLINE forbids to fetch it; name a .nemo file.")
-    from nautilus.engines.nemo import NemoEngine
-
-    report("importing NeMo")
-    engine: Engine = NemoEngine(model.name, model.path)
-    return engine
-
-
-def _fingerprint(model: Model) -> str:
-    """Return a name for what a model's speed depends on."""
-    if model.kind == "bundle" and model.path is not None:
-        from nautilus.engines.bundle import read_bundle
-
-        return read_bundle(model.path).fingerprint
-    return f"{model.kind}-{model.name.strip('/').replace('/', '-')}"
+def _job(model: Model, settings: Settings, memory: Path) -> Job:
+    return Job(
+        load=partial(load_engine, model, models_dir=settings.models_dir, offline=settings.offline),
+        wanted=Sizing(settings.batch.workers, settings.batch.max_items),
+        memory=memory,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+    )
 
 
 @contextmanager

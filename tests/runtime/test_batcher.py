@@ -51,7 +51,11 @@ class GatedEngine(FakeEngine):
 @asynccontextmanager
 async def serving(engine: FakeEngine, limits: BatchLimits = LIMITS) -> AsyncIterator[Batcher]:
     threads = ThreadPoolExecutor(limits.workers)
-    batcher = Batcher(engine, threads, limits)
+
+    async def transcribe(batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+        return await asyncio.get_running_loop().run_in_executor(threads, engine.transcribe, batch, options)
+
+    batcher = Batcher(engine.info, transcribe, limits)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve())
         yield batcher

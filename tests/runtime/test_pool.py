@@ -5,10 +5,10 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
-from nautilus.engines.base import EngineInfo
+from nautilus.engines.base import EngineInfo, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
-from nautilus.runtime.lane import Heard, Lane, Report
+from nautilus.runtime.lane import Heard, Lane
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 

@@ -108,14 +108,15 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, folder or .ne
     """Load a model and tell what it is and can do."""
     from dataclasses import asdict
 
-    from nautilus.assembly import load_engine
     from nautilus.engines.catalog import Catalog
+    from nautilus.engines.load import load_engine
     from nautilus.settings import load_settings
 
     try:
         settings = load_settings()
         model = Catalog(settings.models_dir).find(name)
-        engine = load_engine(model, settings, lambda progress: notes.print(f"{progress} …", style="dim"))
+        tell = lambda progress: notes.print(f"{progress} …", style="dim")  # noqa: E731
+        engine = load_engine(model, tell, models_dir=settings.models_dir, offline=settings.offline)
     except NautilusError as error:
         raise fail(error) from error
     table = Table(box=None, show_header=False)

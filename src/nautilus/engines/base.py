@@ -1,13 +1,16 @@
 """What the rest of the server knows about a speech model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from nautilus.types import Hypothesis, Options, Waveform
 
 SHORTEST: Final = 320
 """Samples. What is shorter than two feature frames is silence to every engine: it has no deviation to normalise by."""
+
+Report: TypeAlias = Callable[[str], None]
+"""Takes a few words on how far the loading of a model is."""
 
 
 @dataclass(frozen=True, slots=True)

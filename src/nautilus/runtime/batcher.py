@@ -4,21 +4,24 @@ There is no timer. A batch leaves as soon as a worker is free and holds its shar
 server answers at once and a busy one fills its batches. Neighbours in a batch are of similar length: cost is padded
 seconds, not item count.
 
-    submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine thread ──▶ each caller's future
+    submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine ──▶ each caller's future
 """
 
 import asyncio
 from bisect import insort
-from collections.abc import Sequence
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
+from typing import TypeAlias
 
-from nautilus.engines.base import Engine
+from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
 from nautilus.runtime.lane import Heard
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
+
+Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
+"""An engine, wherever it is. Called by at most `BatchLimits.workers` at once."""
 
 UNLOADED = "The model was unloaded while the request was waiting; send it again."
 
@@ -91,10 +94,9 @@ def take(waiting: list[Ticket], limits: BatchLimits, share: int) -> list[Ticket]
 class Batcher:
     """A queue in front of one engine. `submit` from anywhere on the loop; `serve` from one owner."""
 
-    def __init__(self, engine: Engine, threads: Executor, limits: BatchLimits) -> None:
-        self.info = engine.info
-        self._engine = engine
-        self._threads = threads
+    def __init__(self, info: EngineInfo, transcribe: Transcribe, limits: BatchLimits) -> None:
+        self.info = info
+        self._transcribe = transcribe
         self._limits = limits
         self._waiting: list[Ticket] = []
         self._running: dict[int, Ticket] = {}
@@ -156,7 +158,7 @@ class Batcher:
         started = loop.time()
         clips = [ticket.audio for ticket in batch]
         try:
-            heard = await loop.run_in_executor(self._threads, self._engine.transcribe, clips, batch[0].options)
+            heard = await self._transcribe(clips, batch[0].options)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             if len(batch) == 1:
                 _fail(batch[0], EngineError(f"The model failed: {error}"), cause=error)

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from nautilus.engines.base import EngineInfo
+from nautilus.engines.base import EngineInfo, Report
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
 
@@ -38,9 +38,6 @@ class Lane(Protocol):
         """
         ...
 
-
-Report: TypeAlias = Callable[[str], None]
-"""Takes a sentence on how far the loading of a model is."""
 
 OpenLane: TypeAlias = Callable[[str, Report], AbstractAsyncContextManager[Lane]]
 """Load the named model on entry, telling how far it is; free it on exit."""

@@ -1,32 +1,21 @@
-"""A lane in this process: loads an engine on its own threads, sizes its batches, warms it up, serves it."""
+"""A lane to an engine in this process, on threads of its own; what a lane does with any engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from nautilus.engines.base import Engine
-from nautilus.runtime.batcher import Batcher, BatchLimits
+from nautilus.engines.base import Engine, EngineInfo, Report
+from nautilus.runtime.batcher import Batcher, BatchLimits, Transcribe
 from nautilus.runtime.calibrate import Sizing, cores, size
-from nautilus.runtime.lane import Lane, Report
+from nautilus.runtime.lane import Lane
+from nautilus.types import Hypothesis, Options, Waveform
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Loadable:
-    """A model that can be loaded here."""
-
-    name: str
-    fingerprint: str
-    """Changes when its weights do; the key of what is remembered of it."""
-    load: Callable[[Report], Engine]
-    """Blocking: fetch and load it."""
-
 
 CPU_PADDING = 0.04
 GPU_PADDING = 0.25
@@ -34,29 +23,41 @@ GPU_PADDING = 0.25
 
 
 @asynccontextmanager
-async def open_local_lane(loadable: Loadable, limits: BatchLimits, cache: Path, report: Report) -> AsyncIterator[Lane]:
-    """Load a model, and serve it for the length of the block."""
+async def open_local_lane(
+    load: Callable[[Report], Engine], limits: BatchLimits, memory: Path, report: Report
+) -> AsyncIterator[Lane]:
+    """Load an engine, and serve it for the length of the block; its sizing is remembered in the file `memory`."""
     loop = asyncio.get_running_loop()
     # The first thread loads the engine; one that is not reentrant never leaves it.
-    threads = ThreadPoolExecutor(1, thread_name_prefix=f"engine {loadable.name}")
+    threads = ThreadPoolExecutor(1, thread_name_prefix="engine")
     try:
-        engine = await loop.run_in_executor(threads, loadable.load, report)
-        report("sizing batches")
+        engine = await loop.run_in_executor(threads, load, report)
         wanted = Sizing(limits.workers, limits.max_items)
-        sizing = await loop.run_in_executor(threads, size, engine, wanted, cache / f"{loadable.fingerprint}.json")
+        sizing = await loop.run_in_executor(threads, size, engine, wanted, memory)
         if engine.reentrant:
             threads.shutdown(wait=False)
-            threads = ThreadPoolExecutor(sizing.workers, thread_name_prefix=f"engine {loadable.name}")
-        log.info("model ready", model=loadable.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-        batcher = Batcher(engine, threads, _settled(limits, sizing, engine.info.device))
-        async with asyncio.TaskGroup() as tasks:
-            serving = tasks.create_task(batcher.serve(), name=f"serve {loadable.name}")
-            try:
-                yield batcher
-            finally:
-                serving.cancel()
+            threads = ThreadPoolExecutor(sizing.workers, thread_name_prefix="engine")
+
+        async def transcribe(batch: Sequence[Waveform], options: Options) -> Sequence[Hypothesis]:
+            return await loop.run_in_executor(threads, engine.transcribe, batch, options)
+
+        async with serving(transcribe, engine.info, sizing, limits) as lane:
+            yield lane
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+@asynccontextmanager
+async def serving(transcribe: Transcribe, info: EngineInfo, sizing: Sizing, limits: BatchLimits) -> AsyncIterator[Lane]:
+    """Put a queue before an engine, wherever that is, for the length of the block."""
+    log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device))
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
+        try:
+            yield batcher
+        finally:
+            task.cancel()
 
 
 def _settled(limits: BatchLimits, sizing: Sizing, device: str) -> BatchLimits:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,19 +21,16 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, Result]) -
     """Run `work`; cancel it and raise ClientGoneError as soon as the client hangs up. The body has been read."""
     with first_error():
         async with asyncio.TaskGroup() as tasks:
-            working = tasks.create_task(work)
-            watching = tasks.create_task(_hang_up(receive))
-            await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+            watching = tasks.create_task(_raise_when_gone(receive))
+            result = await work
             watching.cancel()
-            working.cancel()
-    if working.cancelled():
-        raise ClientGoneError
-    return working.result()
+    return result
 
 
-async def _hang_up(receive: Receive) -> None:
+async def _raise_when_gone(receive: Receive) -> NoReturn:
     while (await receive())["type"] != "http.disconnect":
         pass
+    raise ClientGoneError
 
 
 Produce = Callable[[Callable[[str], Awaitable[None]]], Coroutine[Any, Any, None]]

@@ -1,0 +1,170 @@
+"""Real processes throughout: what a model does to its process never reaches the server."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nautilus.engines.base import Engine, Report
+from nautilus.engines.fake import FakeEngine
+from nautilus.errors import EngineError, ModelLoadError
+from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.calibrate import Sizing
+from nautilus.runtime.isolated import ModelProcess as Process
+from nautilus.runtime.isolated import Supervisor, open_isolated_lane
+from nautilus.runtime.lane import Lane
+from nautilus.runtime.model_process import Job
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Token, Waveform, Word
+
+LIMITS = BatchLimits(workers=2, max_items=4, max_padding=0.5)
+POISON = 7.0
+"""A sample that kills the process that hears it."""
+BAD = 3.0
+"""A sample that the model refuses."""
+
+
+class Mortal(FakeEngine):
+    """Hears one word a second, and dies of poison."""
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        for waveform in batch:
+            if POISON in waveform[:1]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if BAD in waveform[:1]:
+                raise ValueError("cannot hear that")
+        return super().transcribe(batch, options)
+
+
+class Wordy(FakeEngine):
+    """Answers with everything that a hypothesis can hold."""
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        word = Word(" ".join(options.keywords), 0.25, 0.5, 0.75, (Token("to", -0.5), Token("ken", -1.5)))
+        return [Hypothesis("text", (word,), options.language)] * len(batch)
+
+
+def load(kind: type[FakeEngine], report: Report) -> Engine:
+    report("reading weights")
+    return kind()
+
+
+def refuse(report: Report) -> Engine:
+    del report
+    raise ModelLoadError("There are no such weights.")
+
+
+def load_once(mark: Path, report: Report) -> Engine:
+    if mark.exists():
+        refuse(report)
+    mark.touch()
+    return FakeEngine()
+
+
+def die(report: Report) -> Engine:
+    del report
+    os._exit(3)
+
+
+def job(tmp_path: Path, kind: type[FakeEngine] = Mortal) -> Job:
+    return Job(partial(load, kind), Sizing(LIMITS.workers, LIMITS.max_items), tmp_path / "sizing.json", "error", "json")
+
+
+@asynccontextmanager
+async def lane_of(job: Job) -> AsyncIterator[Lane]:
+    async with open_isolated_lane(job, LIMITS, lambda _: None) as lane:
+        yield lane
+
+
+def clip(seconds: float, first: float = 0.0) -> Waveform:
+    waveform = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    waveform[:1] = first
+    return waveform
+
+
+async def words(lane: Lane, waveform: Waveform) -> int:
+    return len((await lane.submit(waveform, Options(), Priority.REQUEST)).hypothesis.words)
+
+
+async def test_every_caller_gets_its_own_answer(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path)) as lane:
+        lengths = [1, 3, 2, 70, 5, 1]
+        assert await asyncio.gather(*(words(lane, clip(seconds)) for seconds in lengths)) == lengths
+
+
+async def test_a_hypothesis_comes_over_whole(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path, Wordy)) as lane:
+        options = Options(language="de", keywords=("sudden", "death"))
+        heard = (await lane.submit(clip(1), options, Priority.REQUEST)).hypothesis
+        assert [heard] == Wordy().transcribe([clip(1)], options)
+
+
+async def test_loading_tells_how_far_it_is(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with open_isolated_lane(job(tmp_path), LIMITS, told.append) as lane:
+        assert lane.info == FakeEngine().info
+    assert told == ["reading weights", "sizing batches"]
+
+
+@pytest.mark.parametrize(
+    ("loader", "reason"), [(refuse, "There are no such weights"), (die, "died while loading .*exit code 3")]
+)
+async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path, loader: object, reason: str) -> None:
+    broken = Job(loader, Sizing(1, 1), tmp_path / "sizing.json", "critical", "json")  # type: ignore[arg-type]
+    with pytest.raises(ModelLoadError, match=reason):
+        async with lane_of(broken):
+            pass
+
+
+async def test_what_a_model_refuses_fails_alone(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path)) as lane:
+        clips = [clip(1), clip(1, BAD), clip(2), clip(2)]
+        answers = await asyncio.gather(*(words(lane, one) for one in clips), return_exceptions=True)
+        assert [answer for answer in answers if isinstance(answer, int)] == [1, 2, 2]
+        assert "cannot hear that" in str(answers[1])
+
+
+async def test_what_kills_the_process_fails_alone_and_the_next_one_is_served(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path)) as lane:
+        clips = [clip(1), clip(2), clip(2, POISON), clip(2), clip(1)]
+        answers = await asyncio.gather(*(words(lane, one) for one in clips), return_exceptions=True)
+        assert isinstance(answers[2], EngineError)
+        assert [answer for answer in answers if isinstance(answer, int)] == [1, 2, 2, 1]
+        assert await words(lane, clip(3)) == 3
+
+
+async def test_a_process_killed_from_outside_costs_nobody_anything(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path), await Process.start(job(tmp_path), lambda _: None))
+    try:
+        first = supervisor.process
+        first.kill()
+        assert [len(one.words) for one in await supervisor.transcribe([clip(2)], Options())] == [2]
+        assert supervisor.process is not first
+    finally:
+        supervisor.end()
+
+
+async def test_a_process_that_cannot_be_started_again_is_tried_with_every_batch(tmp_path: Path) -> None:
+    once = Job(partial(load_once, tmp_path / "loaded"), Sizing(1, 1), tmp_path / "sizing.json", "critical", "json")
+    supervisor = Supervisor(once, await Process.start(once, lambda _: None))
+    try:
+        supervisor.process.kill()
+        for _ in range(2):
+            with pytest.raises(EngineError, match="no such weights"):
+                await supervisor.transcribe([clip(1)], Options())
+        (tmp_path / "loaded").unlink()
+        assert len(await supervisor.transcribe([clip(1)], Options())) == 1
+    finally:
+        supervisor.end()
+
+
+async def test_unloading_ends_the_process(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path), await Process.start(job(tmp_path), lambda _: None))
+    assert supervisor.process.alive
+    supervisor.end()
+    assert supervisor.process.exit_code == -signal.SIGKILL
