@@ -102,6 +102,52 @@ def _hybrid(settings: dict[str, Any], create: Callable[[Any], Any], durations: t
     return model
 
 
+def _cache_aware(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
+    """Build a transducer for streams: chunked attention, nothing that looks ahead further than its chunk."""
+    settings["encoder"] |= {
+        "att_context_style": "chunked_limited",
+        "att_context_size": [[28, 6], [28, 0]],
+        "causal_downsampling": True,
+        "conv_context_size": "causal",
+        "conv_norm_type": "layer_norm",
+    }
+    return _rnnt(settings, create)
+
+
+def _prompted(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
+    from nemo.collections.asr.models import EncDecRNNTBPEModelWithPrompt
+
+    model = EncDecRNNTBPEModelWithPrompt(cfg=create(_with_languages(settings | transducer())))
+    return _speaking_in_tongues(model)
+
+
+def _prompted_hybrid(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
+    from nemo.collections.asr.models import EncDecHybridRNNTCTCBPEModelWithPrompt
+
+    ctc = {"ctc_loss_weight": 0.3, "decoder": settings["decoder"], "decoding": settings["decoding"]}
+    whole = settings | transducer((0, 1, 2, 3, 4)) | {"aux_ctc": ctc}
+    return _speaking_in_tongues(EncDecHybridRNNTCTCBPEModelWithPrompt(cfg=create(_with_languages(whole))))
+
+
+def _with_languages(settings: dict[str, Any]) -> dict[str, Any]:
+    languages = {"en-US": 0, "en-GB": 1, "de-DE": 2, "auto": 3}
+    prompted = {"initialize_prompt_feature": True, "num_prompts": 8, "prompt_dictionary": languages}
+    return settings | {"model_defaults": settings["model_defaults"] | prompted}
+
+
+def _speaking_in_tongues(model: Any) -> Any:
+    """Let the language change what is heard: the prompt's columns are as loud as the sound's."""
+    import torch
+
+    _listen(model, model.joint.enc)
+    _converse(model.joint)
+    first, last = model.prompt_kernel[0], model.prompt_kernel[2]
+    torch.nn.init.orthogonal_(last.weight)
+    first.weight.data[:, :WIDTH] = torch.cat([torch.eye(WIDTH), -torch.eye(WIDTH)])
+    last.weight.data = torch.cat([torch.eye(WIDTH), -torch.eye(WIDTH)], dim=1)
+    return model
+
+
 def _aed(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
     """Build what a Canary is: one tokenizer for the prompt, one for each language."""
     from nemo.collections.asr.models import EncDecMultiTaskModel
@@ -211,6 +257,7 @@ def _converse(joint: Any) -> None:
     joint.pred.weight.data *= LOUDNESS
     joint.joint_net[-1].weight.data *= LOUDNESS / 2
     joint.joint_net[-1].bias.data[PIECES] += 22.0
+    joint.joint_net[-1].bias.data[0] = -100.0  # what is unknown, NeMo's text spells as a word of its own
 
 
 BUILDERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
@@ -221,6 +268,9 @@ BUILDERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "hybrid-tdt": _hybrid_tdt,
     "quartz": _quartz,
     "aed": _aed,
+    "cache-aware": _cache_aware,
+    "prompted": _prompted,
+    "prompted-hybrid": _prompted_hybrid,
 }
 
 

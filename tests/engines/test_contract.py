@@ -12,6 +12,8 @@ from tests.engines.sounds import assert_alike, noise, sample, silence, times
 
 ANY = Options()
 ENGLISH = Options(language="en")
+ONNX_FAMILIES = ("ctc", "quartz", "rnnt", "tdt", "hybrid", "cache-aware")
+NEMO_FAMILIES = (*ONNX_FAMILIES, "aed", "prompted", "prompted-hybrid")
 
 
 def with_nemo(name: str) -> object:
@@ -23,8 +25,8 @@ def with_nemo(name: str) -> object:
         "fake",
         "embedded_onnx",
         with_nemo("embedded_nemo"),
-        *(with_nemo(f"nemo {family}") for family in ("ctc", "quartz", "rnnt", "tdt", "hybrid", "aed")),
-        *(with_nemo(f"onnx {family}") for family in ("ctc", "quartz", "rnnt", "tdt", "hybrid")),
+        *(with_nemo(f"nemo {family}") for family in NEMO_FAMILIES),
+        *(with_nemo(f"onnx {family}") for family in ONNX_FAMILIES),
     ]
 )
 def engine(request: pytest.FixtureRequest) -> Engine:

@@ -28,7 +28,7 @@ def as_nemo_says(path: Path, clips: list[Waveform]) -> list[Any]:
     return results
 
 
-@pytest.mark.parametrize("family", ["ctc", "quartz", "rnnt", "tdt", "hybrid", "hybrid-tdt"])
+@pytest.mark.parametrize("family", ["ctc", "quartz", "rnnt", "tdt", "hybrid", "hybrid-tdt", "cache-aware"])
 def test_it_says_what_nemo_says(tiny: TinyModels, family: str) -> None:
     expected = as_nemo_says(tiny.nemo_file(family), CLIPS)
     heard = tiny.nemo(family).transcribe(CLIPS, Options())
@@ -71,6 +71,18 @@ def test_nemo_and_onnx_hear_the_same(embedded_nemo: Engine, embedded_onnx: Engin
         assert_alike(ours, theirs, FRAME)
 
 
+def test_nemo_and_onnx_take_the_same_keywords(embedded_nemo: Engine, embedded_onnx: Engine) -> None:
+    expecting = Options(keywords=("climber", "fifty", "sitter", "plague"))
+    for theirs, ours, unprompted in zip(
+        embedded_nemo.transcribe(CLIPS, expecting),
+        embedded_onnx.transcribe(CLIPS, expecting),
+        embedded_onnx.transcribe(CLIPS, Options()),
+        strict=True,
+    ):
+        assert_alike(ours, theirs, FRAME)
+        assert len(ours.words) <= len(unprompted.words), "nothing is put where nothing was"
+
+
 @pytest.mark.speech
 def test_nemo_and_onnx_hear_the_same_in_real_speech(
     speech: Path, embedded: Bundle, embedded_nemo: Engine, embedded_onnx: Engine
@@ -108,6 +120,19 @@ def test_a_canary_s_words_cover_the_sound(tiny: TinyModels) -> None:
     assert words[0].start == 0
     assert words[-1].end == pytest.approx(len(sample()) / SAMPLE_RATE)
     assert all(before.end == after.start for before, after in pairwise(words))
+
+
+@pytest.mark.parametrize("family", ["prompted", "prompted-hybrid"])
+def test_a_prompted_model_hears_in_the_language_it_is_told(tiny: TinyModels, family: str) -> None:
+    model = load_model("as NeMo says", tiny.nemo_file(family))
+    engine = tiny.nemo(family)
+    heard = {}
+    for language, theirs in (("en", "en-US"), ("de", "de-DE"), (None, "auto")):
+        results = model.transcribe(CLIPS, batch_size=len(CLIPS), target_lang=theirs, verbose=False)
+        heard[language] = engine.transcribe(CLIPS, Options(language=language))
+        assert [one.text.split() for one in heard[language]] == [result.text.split() for result in results]
+    assert len({hypotheses[0].text for hypotheses in heard.values()}) == len(heard)
+    assert engine.info.languages == ("en", "de")
 
 
 def test_only_a_canary_translates(tiny: TinyModels) -> None:

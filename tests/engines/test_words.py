@@ -55,7 +55,7 @@ def test_punctuation_does_not_make_a_word_last() -> None:
 def test_a_hypothesis_ends_with_its_waveform() -> None:
     heard = hypothesis_of([TimedPiece("▁yes", 0.0, 0.96, 1.04), TimedPiece("▁no", 0.0, 1.04, 1.12)], "en", 1.0)
     assert heard.text == "yes no"
-    assert [(word.start, word.end) for word in heard.words] == [(0.96, 1.0), (1.0, 1.0)]
+    assert [(word.start, word.end) for word in heard.words] == [(0.96, 1.0), (0.99, 1.0)]
 
 
 def test_words_without_times_are_spread_by_their_letters() -> None:

@@ -101,9 +101,14 @@ async def test_a_broken_form_is_told_so(client: httpx.AsyncClient) -> None:
 
 
 async def test_what_has_no_effect_is_told_in_body_and_header(client: httpx.AsyncClient) -> None:
-    response = await ask(client, wav(1), prompt="Ada", response_format="json")
-    assert "prompt has no effect" in response.json()["warnings"][0]
-    assert "prompt has no effect" in response.headers["x-nautilus-warning"]
+    response = await ask(client, wav(1), temperature="0.5", response_format="json")
+    assert "temperature has no effect" in response.json()["warnings"][0]
+    assert "temperature has no effect" in response.headers["x-nautilus-warning"]
+
+
+async def test_what_a_prompt_is_taken_for_is_told(client: httpx.AsyncClient) -> None:
+    response = await ask(client, wav(1), prompt="Ada Lovelace, Babbage", response_format="json")
+    assert "expected as keywords: Ada Lovelace, Babbage" in response.json()["warnings"][0]
 
 
 async def test_a_stream_is_server_sent_events(client: httpx.AsyncClient) -> None:

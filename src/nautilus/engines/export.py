@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nautilus.engines.bundle import FORMAT, MANIFEST
+from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.errors import ModelLoadError, UnsupportedError
 from nautilus.types import SAMPLE_RATE
 
@@ -45,6 +46,8 @@ def export_model(source: str, out: Path) -> None:
 
     path = Path(source).expanduser()
     model = load_model(source, path if path.is_file() else None).cpu()
+    if LanguagePrompt.of(model):
+        raise UnsupportedError(f"A model that is told the language has no ONNX form; serve {source} as it is.", MODEL)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         folder = Path(scratch) / "finished"

@@ -30,6 +30,8 @@ Indices: TypeAlias = NDArray[np.intp]
 
 LEAST: Final = np.float32(-30.0)
 """No token counts as less likely than this, compared with the best of its frame."""
+KEPT_GRAPHS: Final = 64
+"""Lists of keywords that an engine keeps prepared."""
 CANDIDATES: Final = 500
 """Keywords that are looked at in one window, the best first; only noise has so many."""
 

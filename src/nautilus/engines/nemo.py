@@ -12,6 +12,7 @@ The words are the same, which the tests prove; they start and end as they do in 
 import logging
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from math import log
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,9 @@ import numpy as np
 
 from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.ctc import CtcVocabulary, best_path
+from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
+from nautilus.engines.nemo_keywords import TransducerKeywords
+from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.words import WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
@@ -49,19 +53,23 @@ class NemoEngine:
     def __init__(self, name: str, path: Path | None) -> None:
         self._model = load_model(name, path)
         self._family = family_of(self._model)
+        self._prompt = LanguagePrompt.of(self._model)
         pieces = [] if self._family == "aed" else pieces_of(self._model)
         self.info = EngineInfo(
             name=name,
             family=self._family,
             runtime="nemo",
             device=self._model.device.type,
-            languages=_languages(self._model),
+            languages=self._prompt.languages if self._prompt else _languages(self._model),
             frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
+            keywords=self._family == "ctc" or (self._family != "aed" and hasattr(self._model, "tokenizer")),
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
         self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
         self._timed = self._family != "aed" and bool(durations_of(self._model))
+        self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self._vocabulary))
+        self._keywords = TransducerKeywords(self._model, self._vocabulary)
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)
 
@@ -77,21 +85,21 @@ class NemoEngine:
 
     def _align(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
         """Hear with a CTC model."""
-        logprobs, frames, *_ = self._forward(waveforms)
-        rows, counts = logprobs.float().cpu().numpy(), frames.tolist()
-        return [
-            hypothesis_of(
-                best_path(rows[row, : counts[row]], self._vocabulary),
-                self._language(options),
-                len(waveform) / SAMPLE_RATE,
-            )
-            for row, waveform in enumerate(waveforms)
-        ]
+        logprobs, frames, *_ = self._forward(waveforms, options)
+        graph = self._graph(options.keywords) if options.keywords else None
+        hypotheses = []
+        for waveform, rows, count in zip(waveforms, logprobs.float().cpu().numpy(), frames.tolist(), strict=True):
+            pieces = best_path(rows[:count], self._vocabulary)
+            if graph:
+                pieces = boosted(rows[:count], pieces, graph)
+            hypotheses.append(hypothesis_of(pieces, self._language(options), len(waveform) / SAMPLE_RATE))
+        return hypotheses
 
     def _transduce(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
         """Hear with an RNN-T or TDT model."""
-        encoded, frames = self._forward(waveforms)
-        results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
+        encoded, frames = self._forward(waveforms, options)
+        with self._keywords.expected(options.keywords):
+            results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
         return [
             hypothesis_of(self._pieces(result), self._language(options), len(waveform) / SAMPLE_RATE)
             for result, waveform in zip(results, waveforms, strict=True)
@@ -106,7 +114,7 @@ class NemoEngine:
 
         # Canary 1 has no word times, and those of a translation would be of words that nobody said.
         times = self._model.prompt_format == "canary2" and options.translate_to in (None, options.language)
-        turn = {"role": "user", "slots": self._prompt(options, "yes" if times else "no")}
+        turn = {"role": "user", "slots": self._slots(options, "yes" if times else "no")}
         asked = MultiTaskTranscriptionConfig(
             batch_size=len(waveforms),
             return_hypotheses=True,
@@ -122,7 +130,7 @@ class NemoEngine:
             for result, waveform in zip(results, waveforms, strict=True)
         ]
 
-    def _forward(self, waveforms: Sequence[Waveform]) -> Any:
+    def _forward(self, waveforms: Sequence[Waveform], options: Options) -> Any:
         """Run the network on zero-padded waveforms."""
         import torch
 
@@ -130,9 +138,12 @@ class NemoEngine:
         signal = torch.zeros(len(waveforms), int(lengths.max()))
         for row, waveform in enumerate(waveforms):
             signal[row, : len(waveform)] = torch.as_tensor(waveform)
-        device = self._model.device
+        sound = {"input_signal": signal, "input_signal_length": lengths}
+        if self._prompt:
+            number = self._prompt.number(options.language)
+            sound["prompt_indices"] = torch.full((len(waveforms),), number, dtype=torch.long)
         with torch.inference_mode():
-            return self._model.forward(input_signal=signal.to(device), input_signal_length=lengths.to(device))
+            return self._model.forward(**{name: tensor.to(self._model.device) for name, tensor in sound.items()})
 
     def _pieces(self, result: Any) -> list[TimedPiece]:
         """Return what a transducer emitted. A token lasts as long as a TDT says, and at least the frame it came in."""
@@ -151,7 +162,7 @@ class NemoEngine:
             )
         ]
 
-    def _prompt(self, options: Options, timestamp: str) -> dict[str, str]:
+    def _slots(self, options: Options, timestamp: str) -> dict[str, str]:
         """Fill the slots of the model's prompt: what is asked, else what its file says, else `PROMPT`."""
         slots: dict[str, str | None] = self._model.prompt.get_default_dialog_slots()[0]["slots"]
         target = options.translate_to or options.language
@@ -208,8 +219,8 @@ def family_of(model: Any) -> str:
     from nemo.collections.asr import models
 
     kind = type(model).__name__
-    if kind.endswith("WithPrompt") or "MultiTalker" in kind:
-        raise ModelLoadError(f"Models of the kind {kind} are not served: they need a prompt beside the sound.")
+    if "MultiTalker" in kind:
+        raise ModelLoadError(f"Models of the kind {kind} are not served: they need to be told who speaks when.")
     match model:
         case models.EncDecMultiTaskModel():
             return "aed"

@@ -13,6 +13,9 @@ WORD_START: Final = "\u2581"
 CLOSING: Final = frozenset(".,?!;:%)]}…»”。、\uff0c\uff1f\uff01؟،؛।")
 """What is written behind a word without a space, even where the model puts one."""
 
+LEAST: Final = 0.01
+"""Seconds that a sub-word lasts at least, also at the very end."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimedPiece:
@@ -86,7 +89,7 @@ def _confidence(tokens: Sequence[Token]) -> float:
 
 
 def _until(piece: TimedPiece, seconds: float) -> TimedPiece:
-    """Cut a piece where its waveform ends: the last encoder frame may reach beyond it."""
+    """Cut a piece where its waveform ends: the last encoder frame may reach beyond it, or even start there."""
     if piece.end <= seconds:
         return piece
-    return TimedPiece(piece.piece, piece.logprob, min(piece.start, seconds), seconds)
+    return TimedPiece(piece.piece, piece.logprob, max(0.0, min(piece.start, seconds - LEAST)), seconds)

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeVar, get_args
 from nautilus.errors import BadRequestError, UnsupportedError
 from nautilus.types import LEVELS, MAX_KEYWORD_CHARACTERS, MAX_KEYWORDS, Level
 from nautilus.wire.languages import language_code
+from nautilus.wire.prompt import expected_words
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Granularity = Literal["word", "segment"]
@@ -68,7 +69,7 @@ def read_form(fields: Iterable[tuple[str, str]]) -> TranscriptionForm:
         or ("segment",),
         stream=stream,
         logprobs=bool(include),
-        keywords=_keywords(repeated.get("keywords", [])),
+        keywords=_keywords(repeated.get("keywords", []), expected_words(single.get("prompt", ""))),
         level=_choice(single["preprocess"], "preprocess", LEVELS) if single.get("preprocess") else None,
         channel=_channel(single.get("channel")),
         warnings=tuple(_warnings(single, repeated, chunking, unknown, response_format)),
@@ -119,7 +120,8 @@ def _warnings(
     if _temperature(single.get("temperature")):
         yield "temperature has no effect: decoding always takes the most likely words."
     if single.get("prompt"):
-        yield "prompt has no effect: this model takes no prompt."
+        words = ", ".join(expected_words(single["prompt"]))
+        yield f"Of the prompt, names and terms are expected as keywords: {words or 'there are none in it'}."[:500]
     if repeated.get("timestamp_granularities") and response_format != "verbose_json":
         yield "timestamp_granularities has no effect without response_format=verbose_json."
     if chunking.keys() - {"type"}:
@@ -161,8 +163,8 @@ def _channel(value: str | None) -> int | None:
     return int(value)
 
 
-def _keywords(given: list[str]) -> tuple[str, ...]:
-    """Return keywords in an order of their own, so that equal lists may share a batch."""
+def _keywords(given: list[str], prompted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return keywords in an order of their own, so that equal lists may share a batch; of a prompt's, what fits in."""
     keywords = tuple(sorted({keyword.strip() for keyword in given if keyword.strip()}))
     if len(keywords) > MAX_KEYWORDS:
         raise BadRequestError(f"{len(keywords)} keywords are too many; send at most {MAX_KEYWORDS}.", "keywords[]")
@@ -170,7 +172,7 @@ def _keywords(given: list[str]) -> tuple[str, ...]:
         raise BadRequestError(
             f"keywords[] may have {MAX_KEYWORD_CHARACTERS} characters each; shorten the longest.", "keywords[]"
         )
-    return keywords
+    return tuple(sorted({*keywords, *prompted[: MAX_KEYWORDS - len(keywords)]}))
 
 
 def _language(single: str | None, several: list[str]) -> str | None:
