@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nautilus.engines.features import LogMel
+from nautilus.engines.features import FeatureStream, LogMel
 from nautilus.types import SAMPLE_RATE, Waveform
 
 
@@ -56,3 +56,14 @@ def test_they_are_nemo_s(seconds: float, ours: str, theirs: str, mels: int) -> N
     features = LogMel(n_mels=mels, normalize=ours)(waveform)  # type: ignore[arg-type]  # a Literal, spelt in parameters
     assert features.shape[1] == int(lengths[0])
     assert np.abs(features - expected[0, :, : features.shape[1]].numpy()).max() < 2e-3
+
+
+def test_a_stream_has_the_features_of_the_whole() -> None:
+    random = np.random.default_rng(0)
+    for samples in (0, 1, 159, 160, 400, 5000, 48_123):
+        waveform = random.standard_normal(samples).astype(np.float32)
+        stream = FeatureStream(LogMel())
+        cuts = np.sort(random.integers(0, samples + 1, 20))
+        parts = [stream.add(piece) for piece in np.split(waveform, cuts)]
+        features = np.concatenate([*parts, stream.finish()], axis=1)
+        np.testing.assert_allclose(features, LogMel()(waveform), atol=2e-4)

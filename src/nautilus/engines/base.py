@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from nautilus.types import Hypothesis, Options, Waveform
 
@@ -37,6 +37,18 @@ class EngineInfo:
     parameters: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What has been heard of a stream's utterance so far; the next one replaces it."""
+
+    hypothesis: Hypothesis
+    """Its times start at the stream's zero."""
+    until: float
+    """Seconds of the stream that this covers."""
+    silence: float
+    """Seconds before `until` in which no sub-word was heard."""
+
+
 class Engine(Protocol):
     """A loaded model. Blocking. One that is not `reentrant` is called from one thread only.
 
@@ -60,4 +72,35 @@ class Engine(Protocol):
         waveform of any length has one, though it may be without words. A word starts when its first sub-word is
         heard and ends with its last one (a model without times spreads its words), inside its waveform.
         """
+        ...
+
+
+State = TypeVar("State")
+
+
+class StreamingEngine(Engine, Protocol[State]):
+    """A model that goes on from where it stopped, many streams in one call."""
+
+    @property
+    def look_aheads(self) -> tuple[float, ...]:
+        """Seconds of sound to come that it may wait for, the most accurate first."""
+        ...
+
+    def open(self, look_ahead: float, /) -> State:
+        """Return the state of a stream that has heard nothing. Raises UnsupportedError for an unknown look-ahead."""
+        ...
+
+    def step(self, batch: Sequence[tuple[State, Waveform]], /) -> list[Live]:
+        """Hear a little more of each stream, any number of samples; each state is changed, and is in one step at once.
+
+        Neither its neighbours nor the lengths of its pieces change what is heard in a stream.
+        """
+        ...
+
+    def cut(self, state: State, /) -> None:
+        """End the utterance: what is heard from here on belongs to the next one."""
+        ...
+
+    def finish(self, state: State, /) -> Live:
+        """Hear what is left in the buffers; the stream is over."""
         ...

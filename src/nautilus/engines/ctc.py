@@ -25,12 +25,17 @@ class CtcVocabulary:
 def best_path(logprobs: NDArray[np.float32], vocabulary: CtcVocabulary) -> list[TimedPiece]:
     """Decode one item, shape (frames, tokens). A piece lasts as long as its run of frames; its score is its peak's."""
     best = logprobs.argmax(axis=1)
+    return pieces_of(best, logprobs[np.arange(len(best)), best], vocabulary)
+
+
+def pieces_of(best: NDArray[np.intp], scores: NDArray[np.float32], vocabulary: CtcVocabulary) -> list[TimedPiece]:
+    """Merge the best token of each frame and its score, both of shape (frames,), into pieces."""
     edges = np.flatnonzero(np.diff(best, prepend=-1, append=-1))
     if len(edges) < 2:  # noqa: PLR2004 - no run without a start and an end
         return []
     starts, ends = edges[:-1], edges[1:]
     spoken = best[starts] != vocabulary.blank
-    peaks = np.maximum.reduceat(logprobs[np.arange(len(best)), best], starts)
+    peaks = np.maximum.reduceat(scores, starts)
     second = vocabulary.frame_seconds
     return [
         TimedPiece(vocabulary.pieces[token], float(peak), float(start * second), float(end * second))

@@ -111,6 +111,40 @@ class LogMel:
         return mel_filters(self.n_mels, self.n_fft)
 
 
+class FeatureStream:
+    """The features of a waveform that comes in pieces: the same frames as if it had come at once."""
+
+    def __init__(self, mel: LogMel) -> None:
+        self._mel = mel
+        self._kept = np.zeros(mel.window // 2, np.float32)  # pre-emphasised samples from the next frame's first on
+        self._last = np.float32(0.0)  # sample before those to come, as it was
+        self._samples = 0
+        self._frames = 0
+
+    def add(self, waveform: Waveform) -> Features:
+        """Take the next samples, any number; return the frames that are complete now."""
+        if not len(waveform):
+            return np.empty((self._mel.n_mels, 0), np.float32)
+        emphasised = waveform.astype(np.float32)
+        emphasised[1:] -= np.float32(self._mel.preemphasis) * waveform[:-1]
+        emphasised[0] -= np.float32(self._mel.preemphasis) * self._last
+        self._last = waveform[-1]
+        self._samples += len(waveform)
+        self._kept = np.concatenate([self._kept, emphasised])
+        return self._take(max(0, (len(self._kept) - self._mel.window) // self._mel.hop + 1))
+
+    def finish(self) -> Features:
+        """Return the frames that are left; the waveform is over."""
+        self._kept = np.concatenate([self._kept, np.zeros(self._mel.window // 2, np.float32)])
+        return self._take(self._samples // self._mel.hop - self._frames)
+
+    def _take(self, count: int) -> Features:
+        features = self._mel.frames(self._kept, count)
+        self._kept = self._kept[count * self._mel.hop :]
+        self._frames += count
+        return features
+
+
 @dataclass(frozen=True, slots=True)
 class _Scratch:
     """Memory for some frames; `windowed` is zero beyond the window."""
