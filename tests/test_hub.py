@@ -15,6 +15,7 @@ import nautilus.resources
 from nautilus.engines.catalog import HUB
 from nautilus.hubs.download import ATTEMPTS
 from tests.hub import COMMIT, OLDER, Hub, serving
+from tests.web.clips import SPEECH
 
 NAME = "nvidia/parakeet-ctc-0.6b"
 FOLDER = NAME.replace("/", "--")
@@ -80,6 +81,7 @@ def test_a_model_is_pulled_listed_and_removed(hub: Hub, tmp_path: Path) -> None:
     pulled = well(hub, tmp_path, "models", "pull", NAME)
     folder = tmp_path / "models" / FOLDER
     assert str(folder) in pulled
+    assert "41/41 bytes" in pulled
     assert (folder / "model.onnx").read_bytes() == b"graph"
     assert not (folder / "model.int8.onnx").exists()
     listed = next(line for line in well(hub, tmp_path, "models", "list").splitlines() if NAME in line)
@@ -93,10 +95,6 @@ def test_a_pinned_model_lies_beside_the_newest(hub: Hub, tmp_path: Path) -> None
         well(hub, tmp_path, "models", "pull", name)
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [FOLDER, f"{FOLDER}@v1"]
     assert f"v1 {OLDER[:12]}" in well(hub, tmp_path, "models", "list")
-
-
-def test_a_pull_shows_bytes(hub: Hub, tmp_path: Path) -> None:
-    assert "41/41 bytes" in well(hub, tmp_path, "models", "pull", NAME)
 
 
 def test_a_model_that_is_here_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
@@ -137,6 +135,44 @@ def test_a_server_says_how_far_the_fetching_of_its_model_is(hub: Hub, tmp_path: 
         assert httpx.get(f"{url}/health/ready").json()["progress"].endswith(" of 16 MB")
         hub.go_on.set()
         _wait(lambda: httpx.get(f"{url}/health/ready").is_success)
+
+
+def test_a_model_moves_to_a_machine_without_a_network(hub: Hub, tmp_path: Path) -> None:
+    here, there, tar = tmp_path / "here", tmp_path / "there", tmp_path / "models.tar"
+    well(hub, here, "models", "bundle", ENGLISH, NAME, "-o", str(tar))
+    hub.asked.clear()
+    installed = well(hub, there, "models", "install", str(tar), NAUTILUS_OFFLINE="true")
+    assert str(there / "models" / "acme--english") in installed
+    assert "are here already" in well(hub, there, "models", "install", str(tar), NAUTILUS_OFFLINE="true")
+    described = well(hub, there, "models", "info", ENGLISH, NAUTILUS_OFFLINE="true")
+    assert COMMIT in described
+    assert "weights.bin" in described
+    with server(hub, there, ENGLISH, NAUTILUS_OFFLINE="true") as url:
+        _wait(lambda: httpx.get(f"{url}/health/ready").is_success)
+        heard = httpx.post(f"{url}/transcribe", files={"file": SPEECH.read_bytes()}, timeout=20).json()
+    assert len(heard["text"].split()) > 3
+    assert hub.asked == []
+
+
+def test_a_model_that_was_put_there_by_hand_can_be_moved_too(hub: Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "mine.nemo").write_bytes(b"weights")
+    well(hub, tmp_path, "models", "bundle", "mine", "-o", str(tmp_path / "mine.tar"))
+    well(hub, tmp_path / "there", "models", "install", str(tmp_path / "mine.tar"))
+    assert (tmp_path / "there" / "models" / "mine" / "mine.nemo").read_bytes() == b"weights"
+
+
+def test_a_tampered_tar_file_changes_nothing(hub: Hub, tmp_path: Path) -> None:
+    tar = tmp_path / "models.tar"
+    well(hub, tmp_path, "models", "bundle", NAME, "-o", str(tar))
+    tar.write_bytes(tar.read_bytes().replace(b"graph", b"grapH"))
+    assert "wrong checksum" in badly(hub, tmp_path / "there", "models", "install", str(tar))
+    assert list((tmp_path / "there" / "models").iterdir()) == []
+
+
+def test_the_embedded_model_needs_no_tar_file(hub: Hub, tmp_path: Path) -> None:
+    assert "is not in the models folder" in badly(hub, tmp_path, "models", "bundle", "embedded")
 
 
 def _address(process: "subprocess.Popen[str]") -> str:

@@ -1,4 +1,4 @@
-"""`nautilus models`: which there are, fetching and removing them. Imports late, so that `--help` is instant."""
+"""`nautilus models`: which there are; fetching, moving and removing them. Imports late, so that `--help` is instant."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from nautilus.cli.console import fail, notes
-from nautilus.errors import NautilusError, UnknownModelError
+from nautilus.errors import NautilusError, UnknownModelError, UnsupportedError
 
 models = typer.Typer(
-    help="Models: which there are, fetching and removing them.", no_args_is_help=True, rich_markup_mode="rich"
+    help="Models: which there are; fetching, moving and removing them.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
 SHORT = 12
@@ -106,6 +106,57 @@ def remove(name: Annotated[str, typer.Argument(help="An installed model's name."
     except NautilusError as error:
         raise fail(error) from error
     notes.print(f"[green]✓[/green] {name} is gone")
+
+
+@models.command()
+def bundle(
+    names: Annotated[list[str], typer.Argument(help="Names on a hub, or of installed models.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The tar file to write.")] = Path("models.tar"),
+) -> None:
+    """Write models into one tar file for machines without a network; fetches those that are not here."""
+    from nautilus.engines.catalog import Catalog
+    from nautilus.engines.load import fetch_model
+    from nautilus.hubs.archive import pack
+    from nautilus.hubs.record import read_record, record_by_hand
+    from nautilus.settings import load_settings
+
+    try:
+        settings = load_settings()
+        catalog, chosen = Catalog(settings.models_dir), []
+        for name in dict.fromkeys(names):
+            model = catalog.find(name)
+            if model.path is None:
+                with _bar(name) as progress:
+                    fetch_model(model, progress, models_dir=settings.models_dir, offline=settings.offline)
+            folder = catalog.folder(name)
+            if not folder.is_dir():
+                raise UnsupportedError(f"{name} is not in the models folder: copy {model.path} itself.")
+            chosen.append((read_record(folder) or record_by_hand(name, folder), folder))
+        with _bar(str(output)) as progress:
+            pack(chosen, output, progress)
+    except NautilusError as error:
+        raise fail(error) from error
+    notes.print(f"[green]✓[/green] {output} holds {', '.join(dict.fromkeys(names))}", soft_wrap=True)
+    notes.print(f"  Copy it, and run there: nautilus models install {output.name}", soft_wrap=True)
+
+
+@models.command()
+def install(archive: Annotated[Path, typer.Argument(help="A tar file that `nautilus models bundle` wrote.")]) -> None:
+    """Install the models of a tar file, checking every file; needs no network."""
+    from nautilus.engines.catalog import Catalog
+    from nautilus.hubs.archive import unpack
+    from nautilus.settings import load_settings
+
+    try:
+        catalog = Catalog(load_settings().models_dir)
+        with _bar(str(archive)) as progress:
+            installed = unpack(archive, catalog.models_dir, catalog.folder, progress)
+    except NautilusError as error:
+        raise fail(error) from error
+    for record in installed:
+        notes.print(f"[green]✓[/green] {record.name} is in {catalog.folder(record.name)}", soft_wrap=True)
+    if not installed:
+        notes.print(f"All models of {archive} are here already.", soft_wrap=True)
 
 
 @contextmanager
