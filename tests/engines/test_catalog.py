@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from nautilus.engines.bundle import MANIFEST
-from nautilus.engines.catalog import HUB, Catalog
+from nautilus.engines.catalog import HUB, Catalog, Model
 from nautilus.errors import UnknownModelError
+from nautilus.hubs.record import Record, write_record
+from nautilus.hubs.source import Source
 
 
 @pytest.fixture
@@ -39,6 +41,25 @@ def test_known_hub_names_have_onnx_files_and_others_need_nemo(catalog: Catalog) 
     assert catalog.find("nvidia/stt_en_fastconformer_ctc_large").kind == "nemo"
 
 
+def test_a_revision_is_of_the_repository_that_has_the_files(catalog: Catalog) -> None:
+    name = "nvidia/parakeet-ctc-0.6b"
+    pinned = catalog.find(f"{name}@abc")
+    assert pinned.source == Source("huggingface", HUB[name].repository, "abc")
+    assert pinned.languages == HUB[name].languages
+    assert catalog.find("owner/model@abc").source == Source("huggingface", "owner/model", "abc")
+
+
+def test_a_name_on_ngc_is_known_by_its_prefix(catalog: Catalog) -> None:
+    found = catalog.find("ngc:nvidia/nemo/stt_en:1.6.0")
+    assert (found.kind, found.source) == ("nemo", Source("ngc", "nvidia/nemo/stt_en", "1.6.0"))
+
+
+def test_an_installed_model_knows_where_it_came_from(catalog: Catalog) -> None:
+    folder, source = bundle(catalog.folder("owner/mine@v1")), Source("huggingface", "owner/mine", "v1")
+    write_record(Record("owner/mine@v1", source, "abc", {}), folder)
+    assert catalog.find("owner/mine@v1") == Model("owner/mine@v1", "bundle", folder, source, ("de",))
+
+
 def test_an_installed_model_is_taken_before_the_hub(catalog: Catalog) -> None:
     name = "nvidia/parakeet-tdt-0.6b-v3"
     folder = catalog.folder(name)
@@ -54,7 +75,7 @@ def test_other_names_are_unknown(catalog: Catalog, name: str) -> None:
         catalog.find(name)
 
 
-@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "a/../../b", ".hidden", "~root"])
+@pytest.mark.parametrize("name", ["../up", "/etc/passwd", "a/../../b", ".hidden", "~root", ""])
 def test_no_name_leads_out_of_the_models_folder(catalog: Catalog, name: str) -> None:
     with pytest.raises(UnknownModelError):
         catalog.folder(name)

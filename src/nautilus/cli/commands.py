@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from nautilus.cli.console import fail, notes
+from nautilus.cli.models import models
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
 from nautilus.wire.forms import FORMATS
@@ -19,20 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-models = typer.Typer(help="Models: which there are, fetching and removing them.", no_args_is_help=True)
 app.add_typer(models, name="models")
-notes = Console(stderr=True, highlight=False)
 
 ModelOption = Annotated[
     str | None,
     typer.Option(help="Model: embedded, a hub name, a bundle folder or a .nemo file.", show_default=False),
 ]
-
-
-def fail(error: NautilusError) -> typer.Exit:
-    """Print an error for people and return the exit that goes with it."""
-    notes.print(f"[red]Error:[/red] {error}", soft_wrap=True)
-    return typer.Exit(1)
 
 
 @app.command()
@@ -81,87 +74,6 @@ def transcribe(
         notes.print("Stopped.")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if failed else 0)
-
-
-@models.command("list")
-def list_models() -> None:
-    """List the models that are here, and those that can be fetched."""
-    from nautilus.engines.catalog import HUB, Catalog
-    from nautilus.settings import load_settings
-
-    try:
-        catalog = Catalog(load_settings().models_dir)
-        installed = list(catalog.installed())
-    except NautilusError as error:
-        raise fail(error) from error
-    table = Table("Model", "State", "Engine", "Languages", box=None, header_style="bold")
-    for model in installed:
-        state = "embedded" if model.path == catalog.embedded else "installed"
-        table.add_row(model.name, state, model.kind, _few(model.languages))
-    for name in HUB.keys() - {model.name for model in installed}:
-        table.add_row(name, "on the hub", "onnx-asr", _few(HUB[name].languages))
-    Console().print(table)
-
-
-@models.command()
-def info(name: Annotated[str, typer.Argument(help="A model's name, folder or .nemo file.")] = "embedded") -> None:
-    """Load a model and tell what it is and can do."""
-    from dataclasses import asdict
-
-    from nautilus.engines.catalog import Catalog
-    from nautilus.engines.load import load_engine
-    from nautilus.settings import load_settings
-
-    try:
-        settings = load_settings()
-        model = Catalog(settings.models_dir).find(name)
-        tell = lambda progress: notes.print(f"{progress} …", style="dim")  # noqa: E731
-        engine = load_engine(model, tell, models_dir=settings.models_dir, offline=settings.offline)
-    except NautilusError as error:
-        raise fail(error) from error
-    table = Table(box=None, show_header=False)
-    for key, value in (asdict(engine.info) | {"path": model.path, "hub": model.repository}).items():
-        table.add_row(key.replace("_", " "), " ".join(value) if isinstance(value, tuple) else str(value))
-    Console().print(table)
-
-
-@models.command()
-def pull(name: Annotated[str, typer.Argument(help="A name on the hub, such as nvidia/parakeet-tdt-0.6b-v3.")]) -> None:
-    """Fetch a model from the hub into the models folder."""
-    from nautilus.engines.catalog import Catalog
-    from nautilus.engines.hub import fetch
-    from nautilus.settings import load_settings
-
-    try:
-        settings = load_settings()
-        catalog = Catalog(settings.models_dir)
-        model = catalog.find(name)
-        if model.path is not None:
-            notes.print(f"{name} is here already: {model.path}")
-            return
-        folder = fetch(model.repository or name, catalog.folder(name), offline=settings.offline)
-    except NautilusError as error:
-        raise fail(error) from error
-    notes.print(f"[green]✓[/green] {name} is in {folder}")
-
-
-@models.command()
-def remove(name: Annotated[str, typer.Argument(help="An installed model's name.")]) -> None:
-    """Delete a fetched model from the models folder."""
-    import shutil
-
-    from nautilus.engines.catalog import Catalog
-    from nautilus.errors import UnknownModelError
-    from nautilus.settings import load_settings
-
-    try:
-        folder = Catalog(load_settings().models_dir).folder(name)
-        if not folder.is_dir():
-            raise UnknownModelError(name)
-    except NautilusError as error:
-        raise fail(error) from error
-    shutil.rmtree(folder)
-    notes.print(f"[green]✓[/green] {name} is gone")
 
 
 @app.command()
@@ -241,11 +153,6 @@ def evaluate(
         raise fail(error) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-
-
-def _few(languages: tuple[str, ...]) -> str:
-    shown = " ".join(languages[:6])
-    return f"{shown} +{len(languages) - 6}" if len(languages) > 6 else shown or "?"  # noqa: PLR2004 - fits a line
 
 
 if __name__ == "__main__":

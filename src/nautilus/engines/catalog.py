@@ -1,19 +1,21 @@
 """Which models there are and where: the embedded one, installed ones, files on disk, names on the hub.
 
 A name is looked up in this order: `embedded` (or the embedded model's own name), a path to a bundle folder or a
-`.nemo` file, a model installed in the models folder, a known name on the Hugging Face hub, any other hub name
-(`owner/model`), which the NeMo engine loads.
+`.nemo` file, a model installed in the models folder, a known name on the Hugging Face hub, any other name on a hub
+(`owner/model`, `ngc:org/team/model:version`), of which the files decide what loads them.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
 import nautilus.resources
 from nautilus.engines.bundle import MANIFEST, is_bundle
 from nautilus.errors import UnknownModelError
+from nautilus.hubs.record import read_record
+from nautilus.hubs.source import Source, parse
 
 EMBEDDED: Final = "embedded"
 
@@ -28,6 +30,8 @@ class HubModel:
     repository: str
     languages: tuple[str, ...]
     summary: str
+    revision: str | None = None
+    """The commit that is fetched when the name says none; None: the newest."""
 
 
 EUROPE: Final = (
@@ -59,8 +63,8 @@ class Model:
     kind: Kind
     path: Path | None
     """Where it lies; None while it is only on the hub."""
-    repository: str | None = None
-    """Where it comes from on the hub."""
+    source: Source | None = None
+    """Where it comes from; None for a model that was put here by hand."""
     languages: tuple[str, ...] = ()
 
 
@@ -79,10 +83,8 @@ class Catalog:
             return self._on_disk(name, Path(name).expanduser())
         if self.folder(name).is_dir():
             return self._on_disk(name, self.folder(name))
-        if name in HUB:
-            return Model(name, "onnx-asr", None, HUB[name].repository, HUB[name].languages)
-        if name.count("/") == 1 and not name.startswith(("/", ".", "~")) and not name.endswith("/"):
-            return Model(name, "nemo", None, name)
+        if source := parse(name):
+            return _on_hub(name, source)
         raise UnknownModelError(name, tuple(model.name for model in self.installed()))
 
     def installed(self) -> Iterator[Model]:
@@ -95,7 +97,7 @@ class Catalog:
 
     def folder(self, name: str) -> Path:
         """Return where a model of this name is installed. Raises UnknownModelError for a name that is none."""
-        if name.startswith(("/", ".", "~")) or ".." in name or "\0" in name:
+        if not name or name.startswith(("/", ".", "~")) or ".." in name or "\0" in name:
             raise UnknownModelError(name)
         return self.models_dir / name.replace("/", "--")
 
@@ -109,12 +111,25 @@ class Catalog:
         if path.is_dir() and is_bundle(path):
             return self._bundle(name, path)
         if path.is_dir() and (path / "config.json").is_file():
-            hub = HUB.get(name)
-            return Model(name, "onnx-asr", path, hub.repository if hub else None, hub.languages if hub else ())
+            known = HUB.get(name.partition("@")[0])
+            return Model(name, "onnx-asr", path, _origin(path), known.languages if known else ())
         if path.suffix == ".nemo" or (path.is_dir() and list(path.glob("*.nemo"))):
-            return Model(name, "nemo", path if path.is_file() else next(path.glob("*.nemo")))
+            return Model(name, "nemo", path if path.is_file() else next(path.glob("*.nemo")), _origin(path))
         raise UnknownModelError(f"{name} (there is neither {MANIFEST}, config.json nor a .nemo file in it)")
 
     def _bundle(self, name: str, path: Path) -> Model:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        return Model(name, "bundle", path, languages=tuple(manifest.get("languages", ())))
+        return Model(name, "bundle", path, _origin(path), tuple(manifest.get("languages", ())))
+
+
+def _on_hub(name: str, source: Source) -> Model:
+    known = HUB.get(source.repository) if source.hub == "huggingface" else None
+    if known is None:
+        return Model(name, "nemo", None, source)
+    source = replace(source, repository=known.repository, revision=source.revision or known.revision)
+    return Model(name, "onnx-asr", None, source, known.languages)
+
+
+def _origin(path: Path) -> Source | None:
+    record = read_record(path)
+    return record.source if record else None
