@@ -19,13 +19,23 @@ def load_engine(model: Model, report: Report, *, models_dir: Path, offline: bool
         path = fetch(model.repository or model.name, Catalog(models_dir).folder(model.name), offline=offline)
     report("loading")
     if model.kind == "bundle":
-        from nautilus.engines.bundle import read_bundle
-        from nautilus.engines.onnx import OnnxEngine
-
-        return OnnxEngine(read_bundle(path))
+        return _load_bundle(path)
     from nautilus.engines.onnx_asr import OnnxAsrEngine
 
     return OnnxAsrEngine(path, model.name, model.languages)
+
+
+def _load_bundle(path: Path) -> Engine:
+    from nautilus.engines.bundle import read_bundle
+
+    bundle = read_bundle(path)
+    if bundle.streaming:
+        from nautilus.engines.onnx_streaming import OnnxStreamingEngine
+
+        return OnnxStreamingEngine(bundle)
+    from nautilus.engines.onnx import OnnxEngine
+
+    return OnnxEngine(bundle)
 
 
 def _load_nemo(model: Model, report: Report, *, offline: bool) -> Engine:
