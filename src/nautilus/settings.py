@@ -17,6 +17,7 @@ from nautilus.observe import LogFormat
 from nautilus.pipeline import AudioLimits
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
+from nautilus.stream.session import StreamLimits
 from nautilus.types import Level
 
 PREFIX = "NAUTILUS_"
@@ -64,6 +65,8 @@ class Settings(BaseSettings):
     """Bounds on decoding."""
     batch: BatchLimits = BatchLimits()
     """Bounds on batches and on the queue before the model."""
+    stream: StreamLimits = StreamLimits()
+    """Bounds on live streams."""
     pool: PoolLimits = PoolLimits()
     """How many models stay in memory."""
 

@@ -4,21 +4,23 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nautilus.engines.base import Engine, Report
+from nautilus.engines.base import Engine, Live, Report
 from nautilus.engines.fake import FakeEngine
-from nautilus.errors import EngineError, ModelLoadError
+from nautilus.errors import EngineError, ModelLoadError, OverloadedError, UnsupportedError
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.calibrate import Sizing
 from nautilus.runtime.isolated import ModelProcess as Process
 from nautilus.runtime.isolated import Supervisor, open_isolated_lane
 from nautilus.runtime.lane import Lane
+from nautilus.runtime.local import serving
 from nautilus.runtime.model_process import Job
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Token, Waveform, Word
 
@@ -161,6 +163,81 @@ async def test_a_process_that_cannot_be_started_again_is_tried_with_every_batch(
         assert len(await supervisor.transcribe([clip(1)], Options())) == 1
     finally:
         supervisor.end()
+
+
+class Counting(FakeEngine):
+    """A streaming engine that hears a word in every second, and dies of poison."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, look_aheads=(0.5,))
+
+    def open(self, look_ahead: float, /) -> list[Waveform]:
+        assert look_ahead == 0.5
+        return []
+
+    def step(self, batch: Sequence[tuple[list[Waveform], Waveform]], /) -> list[Live]:
+        for state, sound in batch:
+            if POISON in sound[:1]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            state.append(sound)
+        return [self.finish(state) for state, _ in batch]
+
+    def cut(self, state: list[Waveform], /) -> None:
+        state.clear()
+
+    def finish(self, state: list[Waveform], /) -> Live:
+        seconds = sum(map(len, state)) // SAMPLE_RATE
+        words = tuple(Word(str(number), number, number + 0.5, 1.0) for number in range(seconds))
+        return Live(Hypothesis(" ".join(word.text for word in words), words), seconds, 0.0)
+
+
+async def test_streams_take_steps_together_and_each_hears_its_own(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path, Counting)) as lane, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(lane.stream(0.5)) for _ in range(5)]
+        for _ in range(2):
+            lives = await asyncio.gather(*(one.hear(clip(number)) for number, one in enumerate(streams)))
+        assert [len(live.hypothesis.words) for live in lives] == [0, 2, 4, 6, 8]
+
+
+async def test_a_stream_outlives_the_process_that_heard_it(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path, Counting), await Process.start(job(tmp_path, Counting), lambda _: None))
+    ready = supervisor.process.ready
+    try:
+        async with (
+            serving(supervisor.transcribe, supervisor.take_steps, ready.info, ready.sizing, LIMITS) as lane,
+            lane.stream(0.5) as stream,
+        ):
+            await stream.hear(clip(2))
+            stream.cut(until=2.0)
+            await stream.hear(clip(1))
+            supervisor.process.kill()
+            live = await stream.hear(clip(3))
+            assert [word.start for word in live.hypothesis.words] == [2.0, 3.0, 4.0, 5.0]
+            assert live.until == 6.0
+    finally:
+        supervisor.end()
+
+
+async def test_no_more_streams_than_there_are_places(tmp_path: Path) -> None:
+    async with open_isolated_lane(job(tmp_path, Counting), replace(LIMITS, max_streams=2), lambda _: None) as lane:
+        async with lane.stream(0.5), lane.stream(0.5):
+            with pytest.raises(OverloadedError):
+                async with lane.stream(0.5):
+                    pass
+        async with lane.stream(0.5):
+            pass
+
+
+async def test_what_a_model_cannot_hear_live_is_refused(tmp_path: Path) -> None:
+    async with lane_of(job(tmp_path, Counting)) as lane:
+        with pytest.raises(UnsupportedError, match=r"look_ahead must be one of 0\.5"):
+            async with lane.stream(0.4):
+                pass
+    async with lane_of(job(tmp_path)) as lane:
+        with pytest.raises(UnsupportedError, match="does not hear live streams"):
+            async with lane.stream(0.5):
+                pass
 
 
 async def test_unloading_ends_the_process(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from nautilus.engines.base import EngineInfo, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
 from nautilus.runtime.lane import Heard, Lane
+from nautilus.runtime.live import LiveStream
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
@@ -17,6 +18,9 @@ LIMITS = PoolLimits(max_models=2, idle_ttl=10, sweep_every=1000)
 
 class Echo:
     """A lane that says its model's name."""
+
+    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
+        raise NotImplementedError(look_ahead)
 
     def __init__(self, name: str) -> None:
         self.info: EngineInfo = FakeEngine().info

@@ -32,6 +32,8 @@ class EngineInfo:
     """Resolution of its word times."""
     keywords: bool = False
     """True where `Options.keywords` are honoured."""
+    look_aheads: tuple[float, ...] = ()
+    """Seconds of sound to come that it may wait for in live streams, the most accurate first; empty: hears none."""
     translates: bool = False
     """True where `Options.translate_to` is honoured."""
     parameters: int | None = None
@@ -81,13 +83,8 @@ State = TypeVar("State")
 class StreamingEngine(Engine, Protocol[State]):
     """A model that goes on from where it stopped, many streams in one call."""
 
-    @property
-    def look_aheads(self) -> tuple[float, ...]:
-        """Seconds of sound to come that it may wait for, the most accurate first."""
-        ...
-
     def open(self, look_ahead: float, /) -> State:
-        """Return the state of a stream that has heard nothing. Raises UnsupportedError for an unknown look-ahead."""
+        """Return the state of a stream that has heard nothing; `look_ahead` is one of `EngineInfo.look_aheads`."""
         ...
 
     def step(self, batch: Sequence[tuple[State, Waveform]], /) -> list[Live]:

@@ -23,10 +23,7 @@ def load_engine(model: Model, report: Report, *, models_dir: Path, offline: bool
         return _load_nemo(model, report)
     report("loading")
     if model.kind == "bundle":
-        from nautilus.engines.bundle import read_bundle
-        from nautilus.engines.onnx import OnnxEngine
-
-        return OnnxEngine(read_bundle(model.path))
+        return _load_bundle(model.path)
     from nautilus.engines.onnx_asr import OnnxAsrEngine
 
     return OnnxAsrEngine(model.path, model.name, model.languages)
@@ -45,6 +42,19 @@ def fetch_model(model: Model, progress: Progress, *, models_dir: Path, offline: 
         _need_nemo(model.name)
     fetch(offer, catalog.folder(model.name), access, progress)
     return catalog.find(model.name)
+
+
+def _load_bundle(path: Path) -> Engine:
+    from nautilus.engines.bundle import read_bundle
+
+    bundle = read_bundle(path)
+    if bundle.streaming:
+        from nautilus.engines.onnx_streaming import OnnxStreamingEngine
+
+        return OnnxStreamingEngine(bundle)
+    from nautilus.engines.onnx import OnnxEngine
+
+    return OnnxEngine(bundle)
 
 
 def _load_nemo(model: Model, report: Report) -> Engine:

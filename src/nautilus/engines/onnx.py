@@ -43,6 +43,7 @@ class OnnxEngine:
             languages=bundle.languages,
             max_seconds=bundle.max_seconds,
             frame_seconds=bundle.frame_seconds,
+            look_aheads=look_aheads_of(bundle),
             keywords=True,
             parameters=bundle.parameters,
         )
@@ -68,6 +69,12 @@ class OnnxEngine:
     @property
     def _language(self) -> str | None:
         return self._bundle.languages[0] if len(self._bundle.languages) == 1 else None
+
+
+def look_aheads_of(bundle: Bundle) -> tuple[float, ...]:
+    """Return the look-aheads of a bundle's streaming graph in seconds; none if it has no such graph."""
+    frames = bundle.streaming.look_aheads if bundle.streaming else ()
+    return tuple(round(count * bundle.frame_seconds, 3) for count in frames)
 
 
 def open_session(graph: Path) -> rt.InferenceSession:

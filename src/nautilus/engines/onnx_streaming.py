@@ -10,9 +10,12 @@ encoder frames makes chunks of R + 1. Streams at different positions share a cal
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
+import onnxruntime as rt
 from numpy.typing import NDArray
 
 from nautilus.engines.base import Live
@@ -21,7 +24,7 @@ from nautilus.engines.ctc import CtcVocabulary, pieces_of
 from nautilus.engines.features import Features, FeatureStream
 from nautilus.engines.onnx import OnnxEngine, open_session
 from nautilus.engines.words import TimedPiece, hypothesis_of
-from nautilus.errors import ModelLoadError, UnsupportedError
+from nautilus.errors import ModelLoadError
 from nautilus.types import Waveform
 
 CACHES: Final = ("cache_last_channel", "cache_last_time", "cache_last_channel_len")
@@ -61,21 +64,15 @@ class OnnxStreamingEngine(OnnxEngine):
         if bundle.streaming is None:
             raise ModelLoadError(f"{bundle.name} has no graph for streams; export a cache-aware model.")
         self._streaming: StreamingGraph = bundle.streaming
-        self._steps = open_session(bundle.folder / bundle.streaming.file)
-
-    @property
-    def look_aheads(self) -> tuple[float, ...]:
-        """Seconds, the most accurate first."""
-        return tuple(round(frames * self._bundle.frame_seconds, 3) for frames in self._streaming.look_aheads)
+        self._loading = Lock()
 
     def open(self, look_ahead: float, /) -> StreamState:
         """Return the state of a stream that has heard nothing; see `StreamingEngine`."""
-        if look_ahead not in self.look_aheads:
-            known = ", ".join(f"{seconds:g}" for seconds in self.look_aheads)
-            raise UnsupportedError(f"{self.info.name} can look ahead {known} s, not {look_ahead:g} s.", "look_ahead")
+        with self._loading:
+            _ = self._steps
         mels, graph = self._bundle.features.n_mels, self._streaming
         return StreamState(
-            look_ahead=graph.look_aheads[self.look_aheads.index(look_ahead)],
+            look_ahead=graph.look_aheads[self.info.look_aheads.index(look_ahead)],
             sound=FeatureStream(self._bundle.features),
             waiting=np.zeros((mels, graph.first_padding), np.float32),
             caches=[
@@ -107,6 +104,11 @@ class OnnxStreamingEngine(OnnxEngine):
         while state.waiting.shape[1] > self._streaming.pre_encode_cache:
             self._run([state])
         return self._live(state)
+
+    @cached_property
+    def _steps(self) -> rt.InferenceSession:
+        """The graph of steps; a server without live streams never loads it."""
+        return open_session(self._bundle.folder / self._streaming.file)
 
     def _hop(self, state: StreamState) -> int:
         return self._bundle.subsampling * (state.look_ahead + 1)

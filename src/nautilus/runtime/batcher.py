@@ -10,6 +10,7 @@ seconds, not item count.
 import asyncio
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil
@@ -18,6 +19,7 @@ from typing import TypeAlias
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
 from nautilus.runtime.lane import Heard
+from nautilus.runtime.live import LiveStream, Stepper, TakeSteps
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
 
 Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
@@ -40,6 +42,8 @@ class BatchLimits:
     """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
     max_waiting: int = 512
     """Windows in the queue beyond which new recordings are refused, not queued."""
+    max_streams: int = 64
+    """Live streams of a model at once; more are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +98,9 @@ def take(waiting: list[Ticket], limits: BatchLimits, share: int) -> list[Ticket]
 class Batcher:
     """A queue in front of one engine. `submit` from anywhere on the loop; `serve` from one owner."""
 
-    def __init__(self, info: EngineInfo, transcribe: Transcribe, limits: BatchLimits) -> None:
+    def __init__(
+        self, info: EngineInfo, transcribe: Transcribe, limits: BatchLimits, take_steps: TakeSteps | None = None
+    ) -> None:
         self.info = info
         self._transcribe = transcribe
         self._limits = limits
@@ -102,6 +108,7 @@ class Batcher:
         self._running: dict[int, Ticket] = {}
         self._numbers = count()
         self._wake = asyncio.Event()
+        self._live = Stepper(take_steps or _no_steps, info, limits.max_streams, self._wake)
         self._closed = False
         self._rate = 50.0  # seconds of audio per second, measured as batches finish
 
@@ -125,6 +132,10 @@ class Batcher:
         self._wake.set()
         return await ticket.result
 
+    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
+        """Open a live stream for the length of a block; see `Lane`."""
+        return self._live.stream(look_ahead)
+
     def backlog_seconds(self) -> float:
         """Return how long the engine will need for what is waiting."""
         return sum(len(ticket.audio) for ticket in self._waiting) / SAMPLE_RATE / self._rate
@@ -137,11 +148,15 @@ class Batcher:
                     tasks.create_task(self._work(), name=f"{self.info.name} worker {number}")
         finally:
             self._closed = True
+            self._live.close()
             for ticket in (*self._running.values(), *self._waiting):
                 _fail(ticket, EngineError(UNLOADED))
 
     async def _work(self) -> None:
         while True:
+            if turns := self._live.take():
+                await self._live.run(turns)
+                continue
             share = ceil(len(self._waiting) / max(1, self._limits.workers))
             batch = take(self._waiting, self._limits, share)
             if batch:
@@ -176,6 +191,11 @@ class Batcher:
         for ticket, hypothesis in zip(batch, heard, strict=True):
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+
+
+async def _no_steps(steps: object, sounds: object) -> Sequence[None]:
+    del steps, sounds
+    raise EngineError("This model does not hear live streams.")
 
 
 def _fail(ticket: Ticket, error: EngineError, cause: BaseException | None = None) -> None:

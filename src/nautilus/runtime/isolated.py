@@ -9,13 +9,14 @@ from typing import Final
 
 import structlog
 
-from nautilus.engines.base import Report
+from nautilus.engines.base import Live, Report
 from nautilus.errors import EngineError, ModelLoadError
 from nautilus.runtime import model_process as protocol
 from nautilus.runtime.arena import Arena, new_memory
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
+from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,9 @@ async def open_isolated_lane(job: protocol.Job, limits: BatchLimits, report: Rep
     supervisor = Supervisor(job, await ModelProcess.start(job, report))
     try:
         first = supervisor.process
-        async with serving(supervisor.transcribe, first.ready.info, first.ready.sizing, limits) as lane:
+        async with serving(
+            supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits
+        ) as lane:
             yield lane
     finally:
         supervisor.end()
@@ -60,6 +63,17 @@ class Supervisor:
             return await process.transcribe(batch, options)
         except DiedError:
             return await self._again(process, batch, options)
+
+    async def take_steps(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
+        """Take a step in many streams; None for each whose state died with a process."""
+        process = self.process
+        try:
+            return await process.take_steps(steps, sounds)
+        except DiedError:
+            async with self._alone:
+                if self.process is process:
+                    await self._restart()
+            return [None] * len(steps)
 
     async def _again(self, dead: "ModelProcess", batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
         self._suspects += 1
@@ -118,17 +132,25 @@ class ModelProcess:
         return process
 
     async def transcribe(self, batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
-        """Have a batch heard; at most as many at once as there are workers. Raises EngineError or DiedError."""
+        """Have a batch heard. Raises EngineError or DiedError."""
+        return protocol.hypotheses(await self._ask(batch, options))
+
+    async def take_steps(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
+        """Take a step in many streams. Raises EngineError or DiedError."""
+        return protocol.lives(await self._ask(sounds, tuple(steps)))
+
+    async def _ask(self, sounds: Sequence[Waveform], about: Options | tuple[Step, ...]) -> bytes:
+        """Get the answer of a desk; at most as many at once as there are workers."""
         if not self._idle:
             raise DiedError  # its desks went with those who died at them
         desk = self._idle.pop()
         try:
-            answer = await desk.ask(batch, options)
+            answer = await desk.ask(sounds, about)
         except BaseException:
             desk.close()  # its process has died, or will answer to nobody
             raise
         self._idle.append(desk)
-        return protocol.hypotheses(answer)
+        return answer
 
     @property
     def alive(self) -> bool:
@@ -194,11 +216,11 @@ class Desk:
         self._connection = connection
         self._arena = arena
 
-    async def ask(self, batch: Sequence[Waveform], options: Options) -> bytes:
-        """Have a batch heard. Raises DiedError if the process ended meanwhile."""
+    async def ask(self, batch: Sequence[Waveform], about: Options | tuple[Step, ...]) -> bytes:
+        """Have sounds heard. Raises DiedError if the process ended meanwhile."""
         loop = asyncio.get_running_loop()
         lengths = [len(waveform) for waveform in batch]
-        question = protocol.question(lengths, options)
+        question = protocol.question(lengths, about)
         if sum(lengths) > _LARGE:
             samples = await loop.run_in_executor(None, self._arena.put, batch, question)
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from nautilus.engines.base import EngineInfo, Report
+from nautilus.runtime.live import LiveStream
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
 
@@ -35,6 +36,13 @@ class Lane(Protocol):
 
         A full queue refuses with OverloadedError, but not what is `admitted`: the rest of a recording whose first
         window was taken.
+        """
+        ...
+
+    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
+        """Open a live stream for the length of a block; `look_ahead` is one of `EngineInfo.look_aheads`.
+
+        Raises UnsupportedError for a model that hears none, OverloadedError where no more fit in.
         """
         ...
 

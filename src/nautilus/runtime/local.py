@@ -6,13 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import structlog
 
-from nautilus.engines.base import Engine, EngineInfo, Report
+from nautilus.engines.base import Engine, EngineInfo, Live, Report, StreamingEngine
 from nautilus.runtime.batcher import Batcher, BatchLimits, Transcribe
 from nautilus.runtime.calibrate import Sizing, cores, size
 from nautilus.runtime.lane import Lane
+from nautilus.runtime.live import TakeSteps
+from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
 
 log = structlog.get_logger(__name__)
@@ -41,17 +44,24 @@ async def open_local_lane(
         async def transcribe(batch: Sequence[Waveform], options: Options) -> Sequence[Hypothesis]:
             return await loop.run_in_executor(threads, engine.transcribe, batch, options)
 
-        async with serving(transcribe, engine.info, sizing, limits) as lane:
+        table = StreamTable(cast("StreamingEngine[Any]", engine))
+
+        async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
+            return await loop.run_in_executor(threads, table.step, steps, sounds)
+
+        async with serving(transcribe, take_steps, engine.info, sizing, limits) as lane:
             yield lane
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
 
 
 @asynccontextmanager
-async def serving(transcribe: Transcribe, info: EngineInfo, sizing: Sizing, limits: BatchLimits) -> AsyncIterator[Lane]:
+async def serving(
+    transcribe: Transcribe, take_steps: TakeSteps, info: EngineInfo, sizing: Sizing, limits: BatchLimits
+) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
     log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device))
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
         try:

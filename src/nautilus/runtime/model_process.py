@@ -20,17 +20,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import structlog
 from threadpoolctl import threadpool_limits
 
-from nautilus.engines.base import Engine, EngineInfo, Report
+from nautilus.engines.base import Engine, EngineInfo, Live, Report, StreamingEngine
 from nautilus.errors import EngineError, NautilusError
 from nautilus.observe import LogFormat, configure_logging
 from nautilus.runtime.arena import Arena
 from nautilus.runtime.calibrate import Sizing, size
-from nautilus.types import Hypothesis, Options, Token, Word
+from nautilus.runtime.streams import Step, StreamTable
+from nautilus.types import Hypothesis, Options, Token, Waveform, Word
 
 log = structlog.get_logger(__name__)
 
@@ -110,36 +111,60 @@ def serve(control: socket.socket) -> None:
         send(control, Failed(f"{type(error).__name__}: {error}"))
         return
     send(control, Ready(engine.info, sizing))
+    hearing = Hearing(engine)
     desks = [_desk(control) for _ in range(sizing.workers)]
     for connection, arena in desks[1:]:
-        Thread(target=work, args=(engine, connection, arena), daemon=True).start()
-    work(engine, *desks[0])  # a model that may be called from one thread only never leaves the one it was loaded on
+        Thread(target=work, args=(hearing, connection, arena), daemon=True).start()
+    work(hearing, *desks[0])  # a model that may be called from one thread only never leaves the one it was loaded on
 
 
-def work(engine: Engine, connection: socket.socket, arena: Arena) -> None:
-    """Answer the batches of one desk, one after the other, until the other side closes."""
+class Hearing:
+    """What a desk can be asked: to hear a batch, or to take a step in streams."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._streams = StreamTable(cast("StreamingEngine[Any]", engine))
+
+    def __call__(self, sounds: Sequence[Waveform], about: Options | tuple[Step, ...]) -> list[Any]:
+        """Return what was heard in built-in types."""
+        if isinstance(about, Options):
+            return [_plain(one) for one in self._engine.transcribe(sounds, about)]
+        lives = self._streams.step(about, sounds)
+        return [live and (_plain(live.hypothesis), live.until, live.silence) for live in lives]
+
+
+def work(hearing: Hearing, connection: socket.socket, arena: Arena) -> None:
+    """Answer what one desk is asked, one after the other, until the other side closes."""
     while header := connection.recv(MESSAGE.size, socket.MSG_WAITALL):
-        lengths, options = unpickled(arena.data(*MESSAGE.unpack(header)))
+        lengths, about = unpickled(arena.data(*MESSAGE.unpack(header)))
         try:
-            heard = engine.transcribe(arena.waveforms(lengths), options)
-            answer = marshal.dumps((True, [_plain(one) for one in heard]))
+            answer = marshal.dumps((True, hearing(arena.waveforms(lengths), about)))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             log.warning("batch failed", items=len(lengths), error=repr(error))
             answer = marshal.dumps((False, str(error) or type(error).__name__))
         connection.sendall(MESSAGE.pack(arena.put([], answer), len(answer)))
 
 
-def question(lengths: Sequence[int], options: Options) -> bytes:
-    """Return what goes with the waveforms of a batch."""
-    return pickle.dumps((lengths, options))
+def question(lengths: Sequence[int], about: Options | tuple[Step, ...]) -> bytes:
+    """Return what goes with the sounds."""
+    return pickle.dumps((lengths, about))
 
 
 def hypotheses(answer: bytes) -> list[Hypothesis]:
-    """Read what `work` answered. Raises EngineError if the model failed."""
+    """Read what a batch was answered. Raises EngineError if the model failed."""
+    return [_hypothesis(one) for one in _heard(answer)]
+
+
+def lives(answer: bytes) -> list[Live | None]:
+    """Read what a step was answered. Raises EngineError if the model failed."""
+    return [one and Live(_hypothesis(one[0]), one[1], one[2]) for one in _heard(answer)]
+
+
+def _heard(answer: bytes) -> list[Any]:
     well, heard = marshal.loads(answer)  # noqa: S302 - from our own process
     if not well:
         raise EngineError(heard)
-    return [_hypothesis(one) for one in heard]
+    return cast("list[Any]", heard)
 
 
 def _plain(one: Hypothesis) -> Plain:

@@ -1,0 +1,200 @@
+"""Many live streams, one engine: what waits of all of them becomes one step.
+
+As with batches there is no timer: a step leaves when a worker is free and takes every stream that has new sound.
+Streams go before everything else that waits for the engine.
+
+    LiveStream.hear ──▶ waiting (one entry for each stream) ──take──▶ StreamTable.step ──▶ each stream's future
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TypeAlias
+
+import numpy as np
+
+from nautilus.engines.base import EngineInfo, Live
+from nautilus.errors import EngineError, OverloadedError, UnsupportedError
+from nautilus.runtime.streams import Step
+from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform, Word
+
+TakeSteps: TypeAlias = Callable[[Sequence[Step], Sequence[Waveform]], Awaitable[Sequence[Live | None]]]
+"""A `StreamTable`, wherever it is. None for a stream that is lost with the process that held it."""
+
+MOST_AT_ONCE = 32
+"""Streams in one step: more are no faster on a CPU, and those that come next wait longer."""
+NOTHING = np.zeros(0, np.float32)
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A stream's place in the next step."""
+
+    step: Step
+    sound: Waveform = field(repr=False)
+    result: asyncio.Future[Live | None]
+
+
+class Stepper:
+    """The queue of live streams before one engine; its batcher's workers take from it first."""
+
+    def __init__(self, take_steps: TakeSteps, info: EngineInfo, most: int, wake: asyncio.Event) -> None:
+        self._take_steps = take_steps
+        self._info = info
+        self._most = most
+        self._wake = wake
+        self._waiting: list[Turn] = []
+        self._numbers = count()
+        self.closed = False
+        self.open = 0
+        """Streams."""
+
+    @asynccontextmanager
+    async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
+        """Open a stream for the length of the block.
+
+        Raises UnsupportedError for a model or a look-ahead that can't, OverloadedError where no more fit in.
+        """
+        known = self._info.look_aheads
+        if not known:
+            raise UnsupportedError(f"The model {self._info.name} does not hear live streams.", "model")
+        if look_ahead not in known:
+            offer = ", ".join(f"{seconds:g}" for seconds in known)
+            raise UnsupportedError(f"look_ahead must be one of {offer} for {self._info.name}.", "look_ahead")
+        if self.open >= self._most:
+            raise OverloadedError(retry_after=5.0)
+        self.open += 1
+        live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
+        try:
+            yield live
+        finally:
+            self.open -= 1
+            live.abandon()
+
+    def number(self) -> int:
+        """Return a number that no other stream has."""
+        return next(self._numbers)
+
+    def put(self, step: Step, sound: Waveform) -> asyncio.Future[Live | None]:
+        """Let a stream wait for its turn."""
+        if self.closed:
+            raise EngineError("The model was unloaded; open the stream again.")
+        turn = Turn(step, sound, asyncio.get_running_loop().create_future())
+        self._waiting.append(turn)
+        self._wake.set()
+        return turn.result
+
+    def take(self) -> list[Turn]:
+        """Remove the turns of the next step."""
+        turns, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+        return turns
+
+    async def run(self, turns: Sequence[Turn]) -> None:
+        """Take one step in all these streams. A failure of the step is one of each of its streams."""
+        try:
+            heard = await self._take_steps([turn.step for turn in turns], [turn.sound for turn in turns])
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the callers' error
+            for turn in turns:
+                _fail(turn, EngineError(f"The model failed: {error}"))
+            return
+        for turn, live in zip(turns, heard, strict=True):
+            if not turn.result.done():
+                turn.result.set_result(live)
+
+    def close(self) -> None:
+        """Tell everyone who waits that nothing more is heard."""
+        self.closed = True
+        for turn in self._waiting:
+            _fail(turn, EngineError("The model was unloaded; open the stream again."))
+
+
+class LiveStream:
+    """One stream at the engine, by one caller. Should the engine's process die, the utterance is heard again."""
+
+    def __init__(self, stepper: Stepper, look_ahead: float, chunk: int) -> None:
+        self.chunk = chunk
+        """Samples that the model hears at once: with no more in a piece, each of its chunks can be looked at."""
+        self._stepper = stepper
+        self._look_ahead = look_ahead
+        self._offset = 0.0  # seconds of the stream at which the engine's state began
+        self._samples = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start a new state at the engine, at the stream's time."""
+        self._number = self._stepper.number()
+        self._first, self._cut = True, False
+        self._offset = self._samples / SAMPLE_RATE
+        self._kept: list[Waveform] = []
+        """What came since the utterance began."""
+
+    async def hear(self, sound: Waveform) -> Live:
+        """Take the next samples, any number; return what is heard of the utterance so far. Raises EngineError."""
+        self._samples += len(sound)
+        self._kept.append(sound)
+        return await self._step(sound, last=False)
+
+    async def finish(self) -> Live:
+        """Return all of the utterance, to the last sample. What comes then is a new one."""
+        live = await self._step(NOTHING, last=True)
+        self._begin()
+        return live
+
+    def cut(self, until: float) -> None:
+        """End the utterance at the time that the engine has come to (`Live.until`)."""
+        self._cut = True
+        later = max(0, self._samples - round(until * SAMPLE_RATE))
+        self._kept = [np.concatenate([NOTHING, *self._kept])[-later:] if later else NOTHING]
+
+    def abandon(self) -> None:
+        """Let the engine forget the stream."""
+        if not self._first and not self._stepper.closed:
+            self._stepper.put(self._next(last=True), NOTHING).add_done_callback(_seen)
+
+    def _next(self, *, last: bool) -> Step:
+        return Step(self._number, self._look_ahead, self._first, self._cut, last)
+
+    async def _step(self, sound: Waveform, *, last: bool) -> Live:
+        live = await self._stepper.put(self._next(last=last), sound)
+        self._first = self._cut = False
+        if live is None:
+            live = await self._again(last=last)
+        return _later(live, self._offset)
+
+    async def _again(self, *, last: bool) -> Live:
+        """Hear the utterance from its start, in a new state."""
+        kept = self._kept
+        self._samples -= sum(map(len, kept))
+        self._begin()
+        self._samples += sum(map(len, kept))
+        self._kept = kept
+        live = await self._stepper.put(self._next(last=last), np.concatenate([NOTHING, *kept]))
+        self._first = False
+        if live is None:
+            raise EngineError("The model's process died again while it heard this stream.")
+        return live
+
+
+def _later(live: Live, seconds: float) -> Live:
+    """Shift the times of what was heard."""
+    if not seconds:
+        return live
+    words = tuple(_moved(word, seconds) for word in live.hypothesis.words)
+    heard = Hypothesis(live.hypothesis.text, words, live.hypothesis.language)
+    return replace(live, hypothesis=heard, until=live.until + seconds)
+
+
+def _moved(word: Word, seconds: float) -> Word:
+    return replace(word, start=word.start + seconds, end=word.end + seconds)
+
+
+def _seen(future: asyncio.Future[Live | None]) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+def _fail(turn: Turn, error: EngineError) -> None:
+    if not turn.result.done():
+        turn.result.set_exception(error)

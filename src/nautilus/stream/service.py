@@ -1,0 +1,101 @@
+"""Runs one live conversation: one task reads the client, one has what came heard; both end with the block.
+
+Backpressure is plain awaiting: a slow client holds `emit`, a slow engine lets sound wait, and once too much waits the
+client is read no further. A slow engine hears more at once, and so costs partials, never finals.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from nautilus.errors import first_error
+from nautilus.runtime.live import LiveStream
+from nautilus.stream.session import Event, Session, StreamLimits
+from nautilus.types import SAMPLE_RATE, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """End the utterance now."""
+
+
+Command: TypeAlias = Waveform | Commit
+Emit: TypeAlias = Callable[[Event], Awaitable[None]]
+
+
+async def converse(commands: AsyncIterator[Command], emit: Emit, stream: LiveStream, limits: StreamLimits) -> None:
+    """Hear `commands` to their end, telling events as they come. Raises EngineError, and what `commands` raises."""
+    inbox = Inbox(limits.most_waiting)
+    session = Session(limits)
+    with first_error():
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(inbox.fill(commands), name="read the client")
+            async for command in inbox:
+                if isinstance(command, Commit):
+                    await _tell(session.ended(await stream.finish()), emit)
+                else:
+                    await _hear(command, stream, session, emit)
+    await _tell(session.ended(await stream.finish()), emit)
+
+
+async def _hear(sound: Waveform, stream: LiveStream, session: Session, emit: Emit) -> None:
+    """Look at every chunk of the model, so that utterances end where they do however the sound came."""
+    for start in range(0, len(sound), stream.chunk):
+        live = await stream.hear(sound[start : start + stream.chunk])
+        events, ends = session.heard(live)
+        if ends:
+            stream.cut(live.until)
+        await _tell(events, emit)
+
+
+async def _tell(events: list[Event], emit: Emit) -> None:
+    for event in events:
+        await emit(event)
+
+
+class Inbox:
+    """What a client sent and the engine has not heard; neighbouring sounds are taken as one."""
+
+    def __init__(self, most_waiting: float) -> None:
+        self._most = round(most_waiting * SAMPLE_RATE)
+        self._sounds: list[Waveform] = []
+        self._commit = False
+        self._ended = False
+        self._changed = asyncio.Condition()
+
+    async def fill(self, commands: AsyncIterator[Command]) -> None:
+        """Put everything that comes, as long as there is room; a commit waits until what it ends has been taken."""
+        async for command in commands:
+            async with self._changed:
+                if isinstance(command, Commit):
+                    self._commit = True
+                    self._changed.notify_all()
+                    await self._changed.wait_for(lambda: not self._commit)
+                else:
+                    await self._changed.wait_for(lambda: sum(map(len, self._sounds)) < self._most)
+                    self._sounds.append(command)
+                    self._changed.notify_all()
+        async with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    async def __aiter__(self) -> AsyncIterator[Command]:
+        """Yield all that has come since the last time, until the end."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._sounds or self._commit or self._ended)
+                sounds, self._sounds = self._sounds, []
+                commit = self._commit and not sounds
+                if commit:
+                    self._commit = False
+                ended = self._ended
+                self._changed.notify_all()
+            if sounds:
+                yield np.concatenate(sounds)
+            elif commit:
+                yield Commit()
+            elif ended:
+                return

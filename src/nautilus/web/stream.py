@@ -1,0 +1,105 @@
+"""`/v1/stream`: live speech over a WebSocket, in our own protocol (docs/live.md)."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any, Final
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from nautilus import errors as failures
+from nautilus.assembly import Core
+from nautilus.audio.pcm import PcmStream
+from nautilus.errors import NautilusError, NotReadyError
+from nautilus.stream.service import Command, Commit, converse
+from nautilus.stream.session import Event, Partial, SpeechStarted
+from nautilus.stream.session import Final as FinalEvent
+from nautilus.web import errors
+from nautilus.wire import live
+
+router = APIRouter(tags=["live"])
+
+TRY_LATER: Final = 1013
+FAULT_OF_THE_CLIENT: Final = 1008
+FAULT_OF_OURS: Final = 1011
+
+
+@router.websocket("/v1/stream")
+async def stream(websocket: WebSocket) -> None:
+    """Transcribe live speech: binary messages are sound, JSON events come back."""
+    try:
+        await _serve(websocket)
+    except WebSocketDisconnect:
+        return
+    except NautilusError as error:
+        await _refuse(websocket, error)
+
+
+async def _serve(websocket: WebSocket) -> None:
+    core: Core | None = getattr(websocket.app.state, "core", None)
+    if core is None:
+        raise NotReadyError
+    query = live.read_query(websocket.query_params)
+    async with core.pool.lease(core.resolve(query.model)) as lane:
+        look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
+        async with lane.stream(look_ahead) as heard:
+            await websocket.accept()
+            teller = Teller(websocket)
+            await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
+            sound = _commands(websocket, PcmStream(query.encoding, query.rate))
+            await converse(sound, teller.tell, heard, core.settings.stream)
+            await teller.send({"type": "end"})
+            await websocket.close()
+
+
+async def _commands(websocket: WebSocket, pcm: PcmStream) -> AsyncIterator[Command]:
+    """Read a client until it says that it has ended, or hangs up."""
+    while True:
+        message = await websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        if (data := message.get("bytes")) is not None:
+            if len(waveform := pcm.read(data)):
+                yield waveform
+        elif live.read_message(message.get("text") or "") == "commit":
+            yield Commit()
+        else:
+            yield pcm.finish()
+            return
+
+
+class Teller:
+    """Numbers events and sends them."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._number = 0
+
+    async def send(self, event: dict[str, Any]) -> None:
+        """Send one event."""
+        await self._websocket.send_text(json.dumps(event | {"seq": self._number}, ensure_ascii=False))
+        self._number += 1
+
+    async def tell(self, event: Event) -> None:
+        """Send what happened in the conversation."""
+        match event:
+            case SpeechStarted():
+                await self.send({"type": "speech_started", "utterance": event.utterance, "at": round(event.at, 3)})
+            case Partial():
+                await self.send(live.told("partial", event.utterance, event.words, event.until))
+            case FinalEvent():
+                await self.send(live.told("final", event.utterance, event.words, event.until))
+
+
+async def _refuse(websocket: WebSocket, error: NautilusError) -> None:
+    """Answer HTTP as long as the connection is no WebSocket yet, else an event and a close code."""
+    answer = errors.response(error)
+    if websocket.application_state == WebSocketState.CONNECTING:
+        await websocket.send_denial_response(answer)
+        return
+    busy = isinstance(error, failures.OverloadedError | NotReadyError)
+    code = TRY_LATER if busy else FAULT_OF_THE_CLIENT if isinstance(error, failures.BadRequestError) else FAULT_OF_OURS
+    with suppress(RuntimeError, WebSocketDisconnect):  # it may have gone meanwhile
+        await websocket.send_text(json.dumps({"type": "error"} | json.loads(bytes(answer.body))))
+        await websocket.close(code, type(error).code)
