@@ -64,7 +64,7 @@ def info(name: Annotated[str, typer.Argument(help="A model's name, folder or .ne
         raise fail(error) from error
     table = Table(box=None, show_header=False)
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), " ".join(value) if isinstance(value, tuple) else str(value))
+        table.add_row(key.replace("_", " "), " ".join(map(str, value)) if isinstance(value, tuple) else str(value))
     Console().print(table)
 
 
