@@ -49,6 +49,7 @@ def test_each_utterance_has_a_number() -> None:
     session = Session(LIMITS)
     for number in range(3):
         started, final = session.heard(live(5.0, HELLO))[0]
+        assert isinstance(final, Final)
         assert (started, final.utterance) == (SpeechStarted(number, 1.0), number)
 
 

@@ -24,8 +24,8 @@ class PcmStream:
     """Reads one stream's bytes: the end of a piece may lie within a sample."""
 
     def __init__(self, encoding: Encoding, rate: int) -> None:
-        self._wide = encoding == "pcm16"
         self._table = None if encoding == "pcm16" else _table(encoding)
+        self._rate = rate
         self._resample = _resampler(rate)
         self._odd = b""
 
@@ -41,8 +41,10 @@ class PcmStream:
         return self._resample(samples, last=False)
 
     def finish(self) -> Waveform:
-        """Return what the resampler still held."""
-        return self._resample(np.zeros(0, np.float32), last=True)
+        """Return what the resampler still held; what comes then begins anew."""
+        rest = self._resample(np.zeros(0, np.float32), last=True)
+        self._resample = _resampler(self._rate)
+        return rest
 
 
 def _resampler(rate: int) -> Callable[..., Waveform]:

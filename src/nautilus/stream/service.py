@@ -13,7 +13,7 @@ import numpy as np
 
 from nautilus.errors import first_error
 from nautilus.runtime.live import LiveStream
-from nautilus.stream.session import Event, Session, StreamLimits
+from nautilus.stream.session import Committed, Event, Session, StreamLimits
 from nautilus.types import SAMPLE_RATE, Waveform
 
 
@@ -22,7 +22,20 @@ class Commit:
     """End the utterance now."""
 
 
-Command: TypeAlias = Waveform | Commit
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Forget the utterance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """From here on, utterances end by other limits."""
+
+    limits: StreamLimits
+
+
+Wish: TypeAlias = Commit | Clear | Change
+Command: TypeAlias = Waveform | Wish
 Emit: TypeAlias = Callable[[Event], Awaitable[None]]
 
 
@@ -34,10 +47,16 @@ async def converse(commands: AsyncIterator[Command], emit: Emit, stream: LiveStr
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(inbox.fill(commands), name="read the client")
             async for command in inbox:
-                if isinstance(command, Commit):
-                    await _tell(session.ended(await stream.finish()), emit)
-                else:
-                    await _hear(command, stream, session, emit)
+                match command:
+                    case Commit():
+                        live = await stream.finish()
+                        await _tell([*session.ended(live), Committed(live.until)], emit)
+                    case Clear():
+                        session.clear(await stream.finish())
+                    case Change():
+                        session.limits = command.limits
+                    case _:
+                        await _hear(command, stream, session, emit)
     await _tell(session.ended(await stream.finish()), emit)
 
 
@@ -62,18 +81,18 @@ class Inbox:
     def __init__(self, most_waiting: float) -> None:
         self._most = round(most_waiting * SAMPLE_RATE)
         self._sounds: list[Waveform] = []
-        self._commit = False
+        self._wish: Wish | None = None
         self._ended = False
         self._changed = asyncio.Condition()
 
     async def fill(self, commands: AsyncIterator[Command]) -> None:
-        """Put everything that comes, as long as there is room; a commit waits until what it ends has been taken."""
+        """Put everything that comes, as long as there is room; a wish waits until all sound before it is taken."""
         async for command in commands:
             async with self._changed:
-                if isinstance(command, Commit):
-                    self._commit = True
+                if isinstance(command, Commit | Clear | Change):
+                    self._wish = command
                     self._changed.notify_all()
-                    await self._changed.wait_for(lambda: not self._commit)
+                    await self._changed.wait_for(lambda: self._wish is None)
                 else:
                     await self._changed.wait_for(lambda: sum(map(len, self._sounds)) < self._most)
                     self._sounds.append(command)
@@ -86,16 +105,16 @@ class Inbox:
         """Yield all that has come since the last time, until the end."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._sounds or self._commit or self._ended)
+                await self._changed.wait_for(lambda: self._sounds or self._wish or self._ended)
                 sounds, self._sounds = self._sounds, []
-                commit = self._commit and not sounds
-                if commit:
-                    self._commit = False
+                wish = None if sounds else self._wish
+                if wish:
+                    self._wish = None
                 ended = self._ended
                 self._changed.notify_all()
             if sounds:
                 yield np.concatenate(sounds)
-            elif commit:
-                yield Commit()
+            elif wish:
+                yield wish
             elif ended:
                 return

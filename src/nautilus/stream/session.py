@@ -53,7 +53,15 @@ class Final:
     until: float
 
 
-Event: TypeAlias = SpeechStarted | Partial | Final
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """All that the client has ended has been told."""
+
+    until: float
+    """Seconds of the stream."""
+
+
+Event: TypeAlias = SpeechStarted | Partial | Final | Committed
 
 _PAUSE = 0.16
 """Seconds without a word in which a long utterance may be cut."""
@@ -65,7 +73,7 @@ class Session:
     """Cuts a stream into utterances and tells what is new."""
 
     def __init__(self, limits: StreamLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._utterance = 0
         self._speaking = False
         self._told: tuple[str, ...] = ()
@@ -96,6 +104,11 @@ class Session:
         self._speaking, self._told = False, ()
         return events
 
+    def clear(self, live: Live) -> None:
+        """Forget the utterance."""
+        self._begun = live.until
+        self._speaking, self._told = False, ()
+
     def _begin(self, live: Live) -> list[Event]:
         if self._speaking:
             return []
@@ -105,13 +118,13 @@ class Session:
     def _ends(self, live: Live) -> bool:
         lasts = live.until - live.hypothesis.words[0].start
         return (
-            live.silence >= self._limits.silence
-            or (lasts >= self._limits.longest and live.silence >= _PAUSE)
-            or lasts >= self._limits.longest * _SOON
+            live.silence >= self.limits.silence
+            or (lasts >= self.limits.longest and live.silence >= _PAUSE)
+            or lasts >= self.limits.longest * _SOON
         )
 
     def _ends_without_words(self, live: Live) -> bool:
-        if live.until - self._begun < self._limits.longest:
+        if live.until - self._begun < self.limits.longest:
             return False
         self._begun = live.until
         return True

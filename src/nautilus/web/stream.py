@@ -13,7 +13,7 @@ from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
 from nautilus.errors import NautilusError, NotReadyError
 from nautilus.stream.service import Command, Commit, converse
-from nautilus.stream.session import Event, Partial, SpeechStarted
+from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.web import errors
 from nautilus.wire import live
@@ -33,7 +33,7 @@ async def stream(websocket: WebSocket) -> None:
     except WebSocketDisconnect:
         return
     except NautilusError as error:
-        await _refuse(websocket, error)
+        await refuse(websocket, error)
 
 
 async def _serve(websocket: WebSocket) -> None:
@@ -60,9 +60,9 @@ async def _commands(websocket: WebSocket, pcm: PcmStream) -> AsyncIterator[Comma
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         if (data := message.get("bytes")) is not None:
-            if len(waveform := pcm.read(data)):
-                yield waveform
+            yield pcm.read(data)
         elif live.read_message(message.get("text") or "") == "commit":
+            yield pcm.finish()
             yield Commit()
         else:
             yield pcm.finish()
@@ -90,9 +90,11 @@ class Teller:
                 await self.send(live.told("partial", event.utterance, event.words, event.until))
             case FinalEvent():
                 await self.send(live.told("final", event.utterance, event.words, event.until))
+            case Committed():
+                await self.send({"type": "committed", "until": round(event.until, 3)})
 
 
-async def _refuse(websocket: WebSocket, error: NautilusError) -> None:
+async def refuse(websocket: WebSocket, error: NautilusError) -> None:
     """Answer HTTP as long as the connection is no WebSocket yet, else an event and a close code."""
     answer = errors.response(error)
     if websocket.application_state == WebSocketState.CONNECTING:

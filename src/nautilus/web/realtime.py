@@ -1,0 +1,170 @@
+"""`/v1/realtime`: OpenAI's Realtime API for transcription, over the same conversations as `/v1/stream`."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from math import inf
+from typing import Any, Final
+
+from fastapi import APIRouter, WebSocket
+from starlette.websockets import WebSocketDisconnect
+
+from nautilus.assembly import Core
+from nautilus.audio.pcm import PcmStream
+from nautilus.errors import BadRequestError, NautilusError, NotReadyError, UnsupportedError
+from nautilus.stream.service import Change, Clear, Command, Commit, converse
+from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
+from nautilus.stream.session import Final as FinalEvent
+from nautilus.types import SAMPLE_RATE
+from nautilus.web.stream import refuse
+from nautilus.wire import openai_realtime as wire
+from nautilus.wire.live import look_ahead_for
+
+router = APIRouter(tags=["live"])
+
+LEAST: Final = 0.1
+"""Seconds of sound that can be committed."""
+LONGEST: Final = 300.0
+"""Seconds of one item after which its words are settled, though the client has not committed."""
+EMPTY: Final = (
+    "Error committing input audio buffer: buffer too small. Expected at least 100ms of audio, "
+    "but buffer only has {:.2f}ms of audio."
+)
+
+
+@router.websocket("/v1/realtime")
+async def realtime(websocket: WebSocket) -> None:
+    """Transcribe live speech, as OpenAI's API does."""
+    try:
+        core: Core | None = getattr(websocket.app.state, "core", None)
+        if core is None:
+            raise NotReadyError
+        if websocket.query_params.get("intent", "transcription") != "transcription":
+            raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
+        model = websocket.query_params.get("model")
+        core.resolve(model)
+        await Conversation(websocket, core, model).run()
+    except WebSocketDisconnect:
+        return
+    except NautilusError as error:
+        await refuse(websocket, error)
+
+
+class Conversation:
+    """One client's session: its settings, its messages, and the events it is told."""
+
+    def __init__(self, websocket: WebSocket, core: Core, model: str | None) -> None:
+        self._websocket = websocket
+        self._core = core
+        self._session = wire.RealtimeSession(model=model)
+        self._items = wire.Items()
+        self._pcm = PcmStream(self._session.encoding, self._session.rate)
+        self._uncommitted = 0  # samples
+        self._committed_at = 0.0  # seconds
+
+    async def run(self) -> None:
+        """Greet, wait for the first sound, and hear the rest. Raises NautilusError, WebSocketDisconnect."""
+        offered = self._websocket.scope.get("subprotocols", [])
+        await self._websocket.accept("realtime" if "realtime" in offered else None)
+        await self._send(self._items.event("session.created", session=self._shown()))
+        messages = self._commands()
+        first = await anext(messages)
+        while isinstance(first, Change | Clear):
+            first = await anext(messages)
+        async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
+            look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
+            async with lane.stream(look_ahead) as stream:
+                await converse(_after(first, messages), self._tell, stream, self._limits())
+
+    def _shown(self) -> dict[str, Any]:
+        return self._session.body(self._core.resolve(self._session.model))
+
+    def _limits(self) -> StreamLimits:
+        limits = self._core.settings.stream
+        vad = self._session.vad
+        if vad is None:
+            return replace(limits, silence=inf, longest=LONGEST)
+        return replace(limits, silence=vad.silence_duration_ms / 1000)
+
+    async def _commands(self) -> AsyncIterator[Command]:
+        """Read the client to its end; what only concerns the protocol is answered here."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1005))
+            event: dict[str, Any] = {}
+            try:
+                event = wire.read_event(message.get("text") or "")
+                for command in await self._obey(event):
+                    yield command
+            except BadRequestError as error:
+                await self._complain(error.code, str(error), error.param, event.get("event_id"))
+
+    async def _obey(self, event: dict[str, Any]) -> list[Command]:
+        match event["type"]:
+            case "input_audio_buffer.append":
+                sound = self._pcm.read(wire.read_audio(event))
+                self._uncommitted += len(sound)
+                return [sound]
+            case "input_audio_buffer.commit":
+                return await self._commit(event.get("event_id"))
+            case "input_audio_buffer.clear":
+                self._uncommitted = 0
+                self._items.forget()
+                await self._send(self._items.event("input_audio_buffer.cleared"))
+                return [Clear()]
+            case kind if kind in wire.UPDATES:
+                return [await self._change(event)]
+            case kind:
+                raise UnsupportedError(f"This server transcribes; it knows no '{kind[:80]}'.", "type")
+
+    async def _commit(self, event_id: object) -> list[Command]:
+        if self._uncommitted < LEAST * SAMPLE_RATE:
+            reason = EMPTY.format(1000 * self._uncommitted / SAMPLE_RATE)
+            await self._complain("input_audio_buffer_commit_empty", reason, None, event_id)
+            return []
+        self._uncommitted = 0
+        return [self._pcm.finish(), Commit()]
+
+    async def _change(self, event: dict[str, Any]) -> Command:
+        session = wire.update(self._session, event)
+        self._core.resolve(session.model)
+        if (session.encoding, session.rate) != (self._session.encoding, self._session.rate):
+            self._pcm = PcmStream(session.encoding, session.rate)
+        self._session = session
+        await self._send(self._items.event(f"{event['type']}d", session=self._shown()))
+        return Change(self._limits())
+
+    async def _complain(self, code: str, message: str, param: str | None, event_id: object) -> None:
+        error = {"type": "invalid_request_error", "code": code, "message": message, "param": param}
+        await self._send(self._items.event("error", error=error | {"event_id": event_id}))
+
+    async def _tell(self, event: Event) -> None:
+        items, session = self._items, self._session
+        match event:
+            case SpeechStarted():
+                events = items.started(event.at, session)
+            case Partial():
+                events = items.partial(event.words, session)
+            case FinalEvent():
+                events = items.final(event.words, event.until, session)
+                if session.vad is not None:
+                    self._uncommitted = 0
+            case Committed():
+                events = [] if session.vad else items.complete(self._seconds(event.until), session)
+        for one in events:
+            await self._send(one)
+
+    def _seconds(self, until: float) -> float:
+        """Return how much sound a commit ended."""
+        seconds, self._committed_at = until - self._committed_at, until
+        return seconds
+
+    async def _send(self, event: dict[str, Any]) -> None:
+        await self._websocket.send_text(json.dumps(event, ensure_ascii=False))
+
+
+async def _after(first: Command, rest: AsyncIterator[Command]) -> AsyncIterator[Command]:
+    yield first
+    async for command in rest:
+        yield command

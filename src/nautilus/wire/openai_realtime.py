@@ -1,0 +1,257 @@
+"""OpenAI's Realtime API for transcription: session settings and events.
+
+Source: platform.openai.com, guides/realtime-transcription and the types of openai-python (`types/realtime`). Of the
+older dialect (`transcription_session.update`) the flat session is understood too. Deltas can't be taken back, so a word
+is told when the next one has begun.
+"""
+
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, Final
+
+from nautilus.audio.pcm import RATES, Encoding
+from nautilus.errors import BadRequestError
+from nautilus.types import Word
+from nautilus.wire.live import DELAYS, USUAL_DELAY
+from nautilus.wire.openai_rest import logprobs
+
+Body = dict[str, Any]
+
+TELEPHONE: Final = 8000
+FORMATS: Final[dict[str, tuple[Encoding, int]]] = {
+    "audio/pcm": ("pcm16", 24_000),
+    "audio/pcmu": ("mulaw", TELEPHONE),
+    "audio/pcma": ("alaw", TELEPHONE),
+    "pcm16": ("pcm16", 24_000),
+    "g711_ulaw": ("mulaw", TELEPHONE),
+    "g711_alaw": ("alaw", TELEPHONE),
+}
+NAMES: Final[dict[Encoding, str]] = {"pcm16": "audio/pcm", "mulaw": "audio/pcmu", "alaw": "audio/pcma"}
+UPDATES: Final = ("session.update", "transcription_session.update")
+INCLUDE_LOGPROBS: Final = "item.input_audio_transcription.logprobs"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerVad:
+    """When the server ends an utterance by itself."""
+
+    threshold: float = 0.5
+    prefix_padding_ms: int = 300
+    silence_duration_ms: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class RealtimeSession:
+    """What a client has asked for so far."""
+
+    id: str = field(default_factory=lambda: f"sess_{os.urandom(12).hex()}")
+    model: str | None = None
+    language: str | None = None
+    delay: str = USUAL_DELAY
+    encoding: Encoding = "pcm16"
+    rate: int = 24_000
+    """Hertz."""
+    vad: ServerVad | None = ServerVad()
+    """None: the client commits."""
+    logprobs: bool = False
+
+    def body(self, model: str) -> Body:
+        """Return the session as events show it; `model` is what really hears."""
+        audio = {"type": NAMES[self.encoding]} | ({"rate": self.rate} if self.encoding == "pcm16" else {})
+        vad = self.vad and {
+            "type": "server_vad",
+            "threshold": self.vad.threshold,
+            "prefix_padding_ms": self.vad.prefix_padding_ms,
+            "silence_duration_ms": self.vad.silence_duration_ms,
+        }
+        transcription = {"model": model, "language": self.language, "delay": self.delay}
+        return {
+            "type": "transcription",
+            "object": "realtime.transcription_session",
+            "id": self.id,
+            "audio": {
+                "input": {
+                    "format": audio,
+                    "transcription": transcription,
+                    "noise_reduction": None,
+                    "turn_detection": vad,
+                }
+            },
+            "include": [INCLUDE_LOGPROBS] if self.logprobs else None,
+        }
+
+
+def read_event(text: str) -> Body:
+    """Read a client's message. Raises BadRequestError."""
+    try:
+        event = json.loads(text)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or not isinstance(event.get("type"), str):
+        raise BadRequestError("Messages are JSON objects with a 'type'.", "type")
+    return event
+
+
+def read_audio(event: Mapping[str, Any]) -> bytes:
+    """Return the sound of an `input_audio_buffer.append`. Raises BadRequestError."""
+    try:
+        return base64.b64decode(event["audio"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        raise BadRequestError("audio must be base64.", "audio") from None
+
+
+def update(session: RealtimeSession, event: Mapping[str, Any]) -> RealtimeSession:
+    """Change what an update names, and nothing else. Raises BadRequestError that names the field."""
+    given = _object(event.get("session"), "session")
+    sound = _object(_object(given.get("audio") or {}, "session.audio").get("input") or {}, "session.audio.input")
+    flat = {"format": "input_audio_format", "transcription": "input_audio_transcription"}
+    sound = {name: given[old] for name, old in flat.items() if old in given} | sound
+    if "turn_detection" in given:
+        sound = {"turn_detection": given["turn_detection"]} | sound
+    if "format" in sound:
+        encoding, rate = _format(sound["format"])
+        session = replace(session, encoding=encoding, rate=rate)
+    if sound.get("transcription"):
+        session = _transcription(session, _object(sound["transcription"], "transcription"))
+    if "turn_detection" in sound:
+        session = replace(session, vad=_vad(sound["turn_detection"], session.vad or ServerVad()))
+    if "include" in given:
+        session = replace(session, logprobs=INCLUDE_LOGPROBS in (given["include"] or ()))
+    return session
+
+
+def _object(value: object, name: str) -> Body:
+    if not isinstance(value, dict):
+        raise BadRequestError(f"{name} must be an object.", name)
+    return value
+
+
+def _format(given: object) -> tuple[Encoding, int]:
+    name = given.get("type") if isinstance(given, dict) else given
+    if name not in FORMATS:
+        raise BadRequestError(f"format must be one of {', '.join(FORMATS)}.", "session.audio.input.format")
+    encoding, usual = FORMATS[str(name)]
+    rate = given.get("rate", usual) if isinstance(given, dict) else usual
+    if encoding != "pcm16":
+        return encoding, TELEPHONE
+    if not isinstance(rate, int) or rate not in RATES:
+        raise BadRequestError(f"rate must be from {RATES[0]} to {RATES[-1]} Hz.", "session.audio.input.format.rate")
+    return encoding, rate
+
+
+def _transcription(session: RealtimeSession, given: Body) -> RealtimeSession:
+    delay = given.get("delay", session.delay) or USUAL_DELAY
+    if delay not in DELAYS:
+        raise BadRequestError(f"delay must be one of {', '.join(DELAYS)}.", "session.audio.input.transcription.delay")
+    language = given.get("language", session.language)
+    return replace(session, model=given.get("model", session.model), language=language, delay=delay)
+
+
+def _vad(given: object, before: ServerVad) -> ServerVad | None:
+    if given is None:
+        return None
+    values = _object(given, "turn_detection")
+    if values.get("type", "server_vad") not in ("server_vad", "semantic_vad"):
+        raise BadRequestError("turn_detection.type must be server_vad, or turn_detection null.", "turn_detection.type")
+    numbers: dict[str, Any] = {}
+    for name in ("threshold", "prefix_padding_ms", "silence_duration_ms"):
+        value = values.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 60_000:  # noqa: PLR2004
+            raise BadRequestError(f"turn_detection.{name} must be a number from 0.", f"turn_detection.{name}")
+        numbers[name] = value if name == "threshold" else round(value)
+    return replace(before, **numbers)
+
+
+class Items:
+    """The items of one conversation as events: what is told of each utterance, in OpenAI's order."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._item: str | None = None
+        self._previous: str | None = None
+        self._told = 0  # words of the current utterance
+        self._text: list[str] = []  # of the item, deltas so far
+        self._logprobs: list[Body] = []
+
+    def event(self, kind: str, **fields: Any) -> Body:
+        """Return an event with a number of its own."""
+        return {"type": kind, "event_id": f"event_{next(self._numbers)}"} | fields
+
+    def started(self, at: float, session: RealtimeSession) -> list[Body]:
+        """Someone began to speak; `at` in seconds."""
+        if session.vad is None:
+            return []
+        start = max(0, round(1000 * at) - session.vad.prefix_padding_ms)
+        return [self.event("input_audio_buffer.speech_started", audio_start_ms=start, item_id=self._current())]
+
+    def partial(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
+        """Tell the words that will not change: all but the last."""
+        return self._deltas(words[:-1], session)
+
+    def final(self, words: Sequence[Word], until: float, session: RealtimeSession) -> list[Body]:
+        """Tell the rest of an utterance; where the server decides, its item is complete."""
+        events = self._deltas(words, session)
+        self._told = 0
+        if session.vad is None:
+            return events
+        end = round(1000 * until)
+        events.append(self.event("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=self._current()))
+        return events + self.complete(until - words[0].start, session)
+
+    def complete(self, seconds: float, session: RealtimeSession) -> list[Body]:
+        """Commit the current item and tell its whole transcript."""
+        item, transcript = self._current(), "".join(self._text)
+        content = [{"type": "input_audio", "transcript": None}]
+        shown = {"id": item, "object": "realtime.item", "type": "message", "status": "completed", "role": "user"}
+        place = {"previous_item_id": self._previous, "item": shown | {"content": content}}
+        events = [
+            self.event("input_audio_buffer.committed", previous_item_id=self._previous, item_id=item),
+            self.event("conversation.item.added", **place),
+            self.event("conversation.item.done", **place),
+            self.event(
+                "conversation.item.input_audio_transcription.completed",
+                item_id=item,
+                content_index=0,
+                transcript=transcript,
+                usage={"type": "duration", "seconds": round(max(0.0, seconds), 3)},
+                **({"logprobs": self._logprobs} if session.logprobs else {}),
+            ),
+        ]
+        self._previous = item
+        self.forget()
+        return events
+
+    def forget(self) -> None:
+        """Begin a new item."""
+        self._item, self._told, self._text, self._logprobs = None, 0, [], []
+
+    def _current(self) -> str:
+        if self._item is None:
+            self._item = f"item_{os.urandom(10).hex()}"
+        return self._item
+
+    def _deltas(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
+        fresh = words[self._told :]
+        if not fresh:
+            return []
+        self._told = len(words)
+        text = " ".join(word.text for word in fresh)
+        delta = f" {text}" if self._text else text
+        self._text.append(delta)
+        entries = [entry for word in fresh for entry in logprobs(word)] if session.logprobs else []
+        self._logprobs += entries
+        fields: Body = {"item_id": self._current(), "content_index": 0, "delta": delta}
+        return [
+            self.event(
+                "conversation.item.input_audio_transcription.delta",
+                **fields,
+                **({"logprobs": entries} if session.logprobs else {}),
+            )
+        ]
