@@ -115,12 +115,18 @@ def bench(
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
     clients: Annotated[str, typer.Option("--clients", "-c", help="How many at once, round by round.")] = "1,4,16",
     seconds: Annotated[float, typer.Option(help="How long each round lasts.")] = 10.0,
+    live: Annotated[bool, typer.Option("--live", help="Play the recordings as live streams, in real time.")] = False,
+    delay: Annotated[str, typer.Option(help="How long the model may wait in live streams.")] = "high",
 ) -> None:
     """Load a server and print throughput, latency, errors, and transcripts that changed under load."""
     from nautilus.measure.bench import rounds_table, run_rounds
+    from nautilus.measure.live import live_table, run_live
 
     try:
         counts = [int(count) for count in clients.split(",")]
+        if live:
+            Console().print(live_table(asyncio.run(run_live(url, files, counts, seconds, delay))))
+            return
         Console().print(rounds_table(asyncio.run(run_rounds(url, files, counts, seconds))))
     except NautilusError as error:
         raise fail(error) from error
