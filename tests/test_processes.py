@@ -1,5 +1,6 @@
 """The command as a process: it starts, answers, and ends cleanly."""
 
+import json
 import os
 import signal
 import socket
@@ -7,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
+from tests.engines.sounds import sample
 from tests.web.clips import SPEECH, spoken
+from tests.web.test_stream import HEARD, pcm
 
 COMMAND = (sys.executable, "-m", "nautilus")
 
@@ -81,6 +86,27 @@ def test_a_request_under_way_is_answered_before_the_end(tmp_path: Path) -> None:
         assert events[-1] == "data: [DONE]"
         process.communicate(timeout=20)
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_live_speech_under_way_is_told_before_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, url):
+        with connect(f"{url.replace('http', 'ws')}/v1/stream?delay=xhigh", compression=None) as connection:
+            connection.send(pcm(sample()))
+            assert json.loads(connection.recv())["type"] == "ready"
+            assert json.loads(connection.recv())["type"] == "speech_started"
+            process.send_signal(signal.SIGTERM)
+            events = [json.loads(message) for message in _until_closed(connection)]
+            assert [event["type"] for event in events][-2:] == ["final", "end"]
+            assert events[-2]["text"] == HEARD
+            assert connection.close_code == 1012
+        process.communicate(timeout=20)
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+def _until_closed(connection: ClientConnection) -> Iterator[str | bytes]:
+    with suppress(ConnectionClosed):
+        while True:
+            yield connection.recv(timeout=20)
 
 
 def test_no_process_is_left_behind(tmp_path: Path) -> None:

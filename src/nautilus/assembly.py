@@ -28,6 +28,7 @@ from nautilus.runtime.local import open_local_lane
 from nautilus.runtime.model_process import Job
 from nautilus.runtime.pool import ModelPool, open_pool
 from nautilus.settings import Settings
+from nautilus.stream.drain import Drain
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Core:
     pool: ModelPool
     pipeline: Pipeline
     default_model: str
+    drain: Drain
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
@@ -81,7 +83,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             pipeline = Pipeline(sandbox, pool, threads, settings.audio)
-            yield Core(settings, catalog, pool, pipeline, default)
+            yield Core(settings, catalog, pool, pipeline, default, Drain())
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

@@ -1,15 +1,32 @@
 """Runs the web application under uvicorn until it is told to stop."""
 
+import asyncio
+import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 
 from nautilus import __version__
+from nautilus.assembly import Core
 from nautilus.engines.catalog import Catalog
 from nautilus.errors import NautilusError
 from nautilus.observe import configure_logging
 from nautilus.settings import Settings
 from nautilus.web.app import create_app
+
+
+class GracefulServer(uvicorn.Server):
+    """Ends live conversations with their last words before uvicorn closes their connections."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; see uvicorn."""
+        core: Core | None = getattr(self.config.app.state, "core", None)  # type: ignore[union-attr]  # ours is FastAPI's
+        if core:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(core.settings.drain_seconds):
+                    await core.drain.finish()
+        await super().shutdown(sockets)
 
 
 def run_server(settings: Settings) -> int:
@@ -24,7 +41,7 @@ def run_server(settings: Settings) -> int:
         failures.append(error)
         server.should_exit = True
 
-    server = uvicorn.Server(
+    server = GracefulServer(
         uvicorn.Config(
             create_app(settings, on_failure=stop),
             host=settings.host,

@@ -39,13 +39,19 @@ Command: TypeAlias = Waveform | Wish
 Emit: TypeAlias = Callable[[Event], Awaitable[None]]
 
 
-async def converse(commands: AsyncIterator[Command], emit: Emit, stream: LiveStream, limits: StreamLimits) -> None:
-    """Hear `commands` to their end, telling events as they come. Raises EngineError, and what `commands` raises."""
+async def converse(
+    commands: AsyncIterator[Command], emit: Emit, stream: LiveStream, limits: StreamLimits, stopping: asyncio.Event
+) -> None:
+    """Hear `commands` to their end, or until the server is `stopping`; tell events as they come.
+
+    Raises EngineError, and what `commands` raises.
+    """
     inbox = Inbox(limits.most_waiting)
     session = Session(limits)
     with first_error():
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(inbox.fill(commands), name="read the client")
+            reading = tasks.create_task(inbox.fill(commands), name="read the client")
+            watching = tasks.create_task(_end_when(stopping, reading, inbox), name="watch for the end")
             async for command in inbox:
                 match command:
                     case Commit():
@@ -57,7 +63,15 @@ async def converse(commands: AsyncIterator[Command], emit: Emit, stream: LiveStr
                         session.limits = command.limits
                     case _:
                         await _hear(command, stream, session, emit)
+            watching.cancel()
     await _tell(session.ended(await stream.finish()), emit)
+
+
+async def _end_when(stopping: asyncio.Event, reading: asyncio.Task[None], inbox: "Inbox") -> None:
+    """Read the client no further once the server is stopping; what has come is heard."""
+    await stopping.wait()
+    reading.cancel()
+    await inbox.end()
 
 
 async def _hear(sound: Waveform, stream: LiveStream, session: Session, emit: Emit) -> None:
@@ -97,6 +111,10 @@ class Inbox:
                     await self._changed.wait_for(lambda: sum(map(len, self._sounds)) < self._most)
                     self._sounds.append(command)
                     self._changed.notify_all()
+        await self.end()
+
+    async def end(self) -> None:
+        """Take note that nothing more comes."""
         async with self._changed:
             self._ended = True
             self._changed.notify_all()

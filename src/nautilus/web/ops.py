@@ -25,6 +25,8 @@ async def ready(request: Request) -> Response:
     core: Core | None = getattr(request.app.state, "core", None)
     if core is None:
         return _status(503, status="starting")
+    if core.drain.begun.is_set():
+        return _status(503, status="stopping")
     model = core.default_model
     if model in core.pool.loaded():
         return _status(200, status="ready", object="health.response", message="ready", model=model)

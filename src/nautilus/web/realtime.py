@@ -16,7 +16,7 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.types import SAMPLE_RATE
-from nautilus.web.stream import refuse
+from nautilus.web.stream import STOPPING, refuse
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.live import look_ahead_for
 
@@ -43,7 +43,8 @@ async def realtime(websocket: WebSocket) -> None:
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
         model = websocket.query_params.get("model")
         core.resolve(model)
-        await Conversation(websocket, core, model).run()
+        with core.drain.conversation():
+            await Conversation(websocket, core, model).run()
     except WebSocketDisconnect:
         return
     except NautilusError as error:
@@ -68,13 +69,15 @@ class Conversation:
         await self._websocket.accept("realtime" if "realtime" in offered else None)
         await self._send(self._items.event("session.created", session=self._shown()))
         messages = self._commands()
-        first = await anext(messages)
-        while isinstance(first, Change | Clear):
+        first: Command = Clear()
+        while isinstance(first, Change | Clear):  # nothing to hear yet
             first = await anext(messages)
+        stopping = self._core.drain.begun
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
             look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
             async with lane.stream(look_ahead) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits())
+                await converse(_after(first, messages), self._tell, stream, self._limits(), stopping)
+        await self._websocket.close(STOPPING)  # else the client would have hung up
 
     def _shown(self) -> dict[str, Any]:
         return self._session.body(self._core.resolve(self._session.model))

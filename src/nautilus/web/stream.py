@@ -20,6 +20,8 @@ from nautilus.wire import live
 
 router = APIRouter(tags=["live"])
 
+WELL: Final = 1000
+STOPPING: Final = 1012
 TRY_LATER: Final = 1013
 FAULT_OF_THE_CLIENT: Final = 1008
 FAULT_OF_OURS: Final = 1011
@@ -41,16 +43,17 @@ async def _serve(websocket: WebSocket) -> None:
     if core is None:
         raise NotReadyError
     query = live.read_query(websocket.query_params)
-    async with core.pool.lease(core.resolve(query.model)) as lane:
-        look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
-        async with lane.stream(look_ahead) as heard:
-            await websocket.accept()
-            teller = Teller(websocket)
-            await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
-            sound = _commands(websocket, PcmStream(query.encoding, query.rate))
-            await converse(sound, teller.tell, heard, core.settings.stream)
-            await teller.send({"type": "end"})
-            await websocket.close()
+    with core.drain.conversation():
+        async with core.pool.lease(core.resolve(query.model)) as lane:
+            look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
+            async with lane.stream(look_ahead) as heard:
+                await websocket.accept()
+                teller = Teller(websocket)
+                await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
+                sound = _commands(websocket, PcmStream(query.encoding, query.rate))
+                await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun)
+                await teller.send({"type": "end"})
+                await websocket.close(STOPPING if core.drain.begun.is_set() else WELL)
 
 
 async def _commands(websocket: WebSocket, pcm: PcmStream) -> AsyncIterator[Command]:
