@@ -1,4 +1,4 @@
-"""Lets live conversations end well when the server is told to stop: no new ones, and the last words of the open ones."""
+"""Lets live conversations end well when the server is told to stop: no new ones, and the open ones have their say."""
 
 import asyncio
 from collections.abc import Iterator
