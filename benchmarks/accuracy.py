@@ -88,7 +88,7 @@ def panel(rated: Table, kind: str) -> Panel:
         level: [Point(cell.wer, cell.low, cell.high) for _, cell in cells]
         for level, cells in curves(rated, kind).items()
     }
-    return Panel(f"{kind}: word error rate, %", lines)
+    return Panel(f"{kind}, WER in %", lines)
 
 
 def note(text: str) -> None:

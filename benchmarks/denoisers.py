@@ -28,7 +28,7 @@ BATCH = 16
 WORKERS = 2
 RNNOISE_RATE = 48_000
 CONDITIONS = (" 10 dB", " 0 dB")
-SHARE = 3
+SHARE = 6
 """One in so many recordings is heard."""
 
 Denoise = Callable[[Waveform], Waveform]
