@@ -20,7 +20,20 @@ from denoisers import compare_denoisers
 from engine_alone import decode
 from nautilus.measure.manifest import read_manifest
 from plots import Panel, Point, Shape, draw
-from preprocessing import Table, all_noises, curves, each_noise, hear, markdown, no_noise, pooled, speeds, table
+from preprocessing import (
+    BETTER,
+    WORSE,
+    Table,
+    all_noises,
+    curves,
+    each_noise,
+    hear,
+    markdown,
+    no_noise,
+    pooled,
+    speeds,
+    table,
+)
 
 TIMED = 120
 """Recordings that the levels are timed with."""
@@ -53,6 +66,11 @@ def preprocessing(speech: Path, work: Path, report: Report) -> None:
     report.add(markdown(table(pooled(scores, no_noise)), "no noise") + "\n")
     report.add(markdown(together, "noise") + "\n")
     report.add(markdown(table(pooled(scores, each_noise)), "noise, 0 to 20 dB") + "\n")
+    for mark, word in ((BETTER, "better"), (WORSE, "worse")):
+        found = [name for name, cells in rated.items() if name.endswith(" dB") and cells["auto"].mark == mark]
+        report.add(
+            f"Of each noise at each ratio, auto is significantly {word} in {len(found)}: {', '.join(found)}.\n\n"
+        )
     places = tuple(map(str, SNRS))
     report.plot(
         "preprocessing-snr.svg", draw([panel(together, "any noise")], Shape(places, "signal-to-noise ratio, dB"))
