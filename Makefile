@@ -7,7 +7,7 @@ MODEL ?=
 SPEECH ?= ../shared/speech
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ demo: $(VENV)/.serve ## start the server, transcribe a sample through the API, s
 
 bench: $(VENV)/.full ## one table: throughput, latency, start, memory
 	$(BIN)/python benchmarks/run.py --speech $(SPEECH)
+
+accuracy: $(VENV)/.dev ## tables: word error rates, cleaning and noise
+	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

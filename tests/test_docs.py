@@ -5,6 +5,7 @@ import pytest
 from nautilus.cli.configuration import markdown
 from nautilus.errors import NautilusError
 from nautilus.settings import Settings
+from nautilus.types import LEVELS
 from nautilus.wire.forms import FORMATS
 from tests.conftest import ROOT
 from tests.web.test_errors import tree
@@ -22,6 +23,11 @@ def test_every_error_code_is_explained(kind: type[NautilusError]) -> None:
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_named(name: str) -> None:
     assert f"`{name}`" in page("usage.md")
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_level_of_cleaning_is_explained(level: str) -> None:
+    assert f"\n| `{level}` |" in page("preprocessing.md")
 
 
 def test_the_page_of_settings_is_the_settings() -> None:

@@ -21,7 +21,7 @@ def bursts(seconds: float = 4.0) -> Waveform:
 
 
 def test_silence_has_no_level_and_no_band() -> None:
-    expected = Quality(0.0, 0.0, -120.0, 0.0, 0.0, 0.0)
+    expected = Quality(0.0, 0.0, -120.0, 0.0, 0.0, 0.0, 0.0)
     assert measure(np.zeros(16_000, np.float32)) == expected
     assert measure(np.zeros(0, np.float32)) == expected
 
@@ -35,6 +35,16 @@ def test_the_noise_between_words_is_measured(snr: float) -> None:
 
 def test_steady_noise_has_hardly_any_ratio() -> None:
     assert measure(noise(0.1)).snr_db < 1.0
+
+
+def test_steady_noise_hardly_swings() -> None:
+    assert measure(noise(0.1)).swing_db < 3.0
+    assert measure(bursts() + noise(0.1, 4.0)).swing_db < 3.0
+
+
+def test_what_comes_and_goes_swings() -> None:
+    gate = np.repeat([1.0, 0.05, 0.5, 0.01], 8000).astype(np.float32)
+    assert measure(noise(0.1) * gate).swing_db > 6.0
 
 
 def test_silence_between_words_gives_the_highest_ratio() -> None:

@@ -3,10 +3,11 @@
 | level  | what it does                                                        |
 |--------|---------------------------------------------------------------------|
 | none   | nothing                                                             |
-| low    | removes DC, brings the speech to a common level                     |
-| medium | low, and a band-pass and gentle spectral subtraction                |
-| high   | low, and a band-pass and log-MMSE; the planner also removes silence |
+| low    | removes DC, brings speech that is too soft or too loud into range   |
+| medium | band-pass, spectral subtraction, the speech at one level            |
+| high   | band-pass, log-MMSE, one level; the planner also removes silence    |
 
+All of it is judged by word error rates (docs/preprocessing.md), which say where each level helps and where it harms.
 Same length out as in, nothing moves in time, silence stays silence. SciPy is imported late: its filters take longer
 to import than most recordings to hear.
 """
@@ -22,8 +23,11 @@ from nautilus.audio.denoise import subtract_noise, suppress_noise
 from nautilus.audio.quality import Quality, measure, speech_level
 from nautilus.types import SAMPLE_RATE, Level, Waveform
 
+RANGE_DB: Final = (-38.0, -16.0)
+"""Levels of speech that `low` leaves alone, dB full scale: raising speech further raises its pauses, too, which costs
+more words than soft speech does."""
 TARGET_DB: Final = -23.0
-"""Level of the speech after normalisation, dB full scale."""
+"""Level of the speech after noise was taken away, dB full scale."""
 CEILING: Final = 0.98
 """Largest sample after normalisation."""
 MAX_GAIN_DB: Final = 30.0
@@ -31,14 +35,16 @@ MAX_GAIN_DB: Final = 30.0
 BAND_HZ: Final = (60.0, 7600.0)
 """Below lies hum and rumble, above the edge of what a 16-kHz model knows."""
 
-QUIET_DB: Final = -45.0
+QUIET_DB: Final = -47.0
 """`auto` raises speech softer than this."""
+LOUD_DB: Final = -14.0
+"""`auto` lowers speech louder than this, which is mostly clipped."""
 OFFSET: Final = 0.01
 """`auto` removes a DC offset larger than this."""
-NOISY_DB: Final = 12.0
-"""`auto` subtracts noise below this signal-to-noise ratio as `measure` estimates it (true ones of about 3 dB)."""
-DROWNED_DB: Final = 5.0
-"""`auto` takes its strongest means below this one."""
+STEADY_DB: Final = 6.0
+"""`auto` takes noise away where the bands swing less than this: there it is steady, and can be told from speech."""
+NOISY_DB: Final = 20.0
+"""`auto` takes noise away below this signal-to-noise ratio as `measure` estimates it (true ones of about 14 dB)."""
 
 _NO_OFFSET: Final = 1e-4
 _SILENCE_DB: Final = -85.0
@@ -63,16 +69,18 @@ def enhance(waveform: Waveform, level: Level) -> Enhanced:
     applied = choose(quality) if level == "auto" else level
     if applied == "none" or quality.rms_db <= _SILENCE_DB:
         return Enhanced(waveform, "none" if level == "auto" else applied, quality)
-    return Enhanced(_normalise(_clean(waveform, quality, applied)), applied, quality)
+    lowest, highest = RANGE_DB if applied == "low" else (TARGET_DB, TARGET_DB)
+    return Enhanced(_normalise(_clean(waveform, quality, applied), lowest, highest), applied, quality)
 
 
 def choose(quality: Quality) -> Level:
     """Choose the level that `auto` takes: as little as the recording allows."""
     if quality.rms_db <= _SILENCE_DB:
         return "none"
-    if quality.snr_db < NOISY_DB:
-        return "high" if quality.snr_db < DROWNED_DB else "medium"
-    return "low" if quality.rms_db < QUIET_DB or abs(quality.dc_offset) > OFFSET else "none"
+    if quality.snr_db < NOISY_DB and quality.swing_db < STEADY_DB:
+        return "high"
+    in_range = QUIET_DB <= quality.rms_db <= LOUD_DB
+    return "none" if in_range and abs(quality.dc_offset) <= OFFSET else "low"
 
 
 def _clean(waveform: Waveform, quality: Quality, level: Level) -> Waveform:
@@ -99,11 +107,12 @@ def _band() -> NDArray[np.float64]:
     return np.asarray(butter(2, BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos"))
 
 
-def _normalise(waveform: Waveform) -> Waveform:
-    """Bring the speech to `TARGET_DB` without passing `CEILING`; near silence is not raised."""
+def _normalise(waveform: Waveform, lowest: float, highest: float) -> Waveform:
+    """Bring the speech between two levels without passing `CEILING`; near silence is not raised."""
     level = speech_level(waveform)
     peak = max(float(waveform.max()), -float(waveform.min()))
-    if level <= _SILENCE_DB:
+    if level <= _SILENCE_DB or lowest <= level <= highest:
         return waveform
-    gain = min(10 ** (min(TARGET_DB - level, MAX_GAIN_DB) / 20), CEILING / peak)
+    wanted = lowest if level < lowest else highest
+    gain = min(10 ** (min(wanted - level, MAX_GAIN_DB) / 20), CEILING / peak)
     return waveform * np.float32(gain)

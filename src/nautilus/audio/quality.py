@@ -1,4 +1,4 @@
-"""How good a recording is: level, noise, bandwidth, clipping. Cheap estimates from sampled frames."""
+"""How good a recording is: level, noise and its kind, bandwidth, clipping. Cheap estimates from sampled frames."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -17,11 +17,17 @@ SILENCE_DB: Final = -120.0
 """dB full scale; reported for digital silence."""
 
 _MAX_FRAMES: Final = 1500
-_MAX_SPECTRA: Final = 24
+_MAX_SPECTRA: Final = 192
 _FFT: Final = 512
+_BAND_BINS: Final = slice(4, 244)
+"""125 to 7,600 Hz."""
+_BANDS: Final = 16
+_LOW, _MIDDLE = 0.1, 0.5
 _FULL_SCALE: Final = 0.999
 _NOTHING: Final = 1e-12
 """Power of no sound, -120 dB."""
+_HEARD: Final = 1e-9
+"""Power of a spectrum with any sound."""
 _AUDIBLE: Final = 1e-5
 """-50 dB: how far below the strongest band a band may lie and still count as recorded."""
 
@@ -42,22 +48,27 @@ class Quality:
     """Part of the samples that stand at full scale."""
     dc_offset: float
     """Mean of the samples."""
+    swing_db: float
+    """How far the middling frames lie above the quiet ones in a typical band, dB; 2 for steady noise, 7 and more where
+    the loudest thing comes and goes: speech, barking, other voices."""
 
 
 def measure(waveform: Waveform) -> Quality:
     """Measure a waveform; of a long one, frames spread evenly over it."""
     if not len(waveform):
-        return Quality(0.0, 0.0, SILENCE_DB, 0.0, 0.0, 0.0)
+        return Quality(0.0, 0.0, SILENCE_DB, 0.0, 0.0, 0.0, 0.0)
     frames = _spread(waveform, FRAME, _MAX_FRAMES)
     offset = float(frames.mean())
     powers = _powers(frames, offset)
+    spectra = _spectra(_spread(waveform, _FFT, _MAX_SPECTRA) - np.float32(offset))
     return Quality(
         snr_db=_snr(powers),
         peak=max(float(waveform.max()), -float(waveform.min())),
         rms_db=_loudness(powers),
-        bandwidth_hz=_bandwidth(_spread(waveform, _FFT, _MAX_SPECTRA) - np.float32(offset)),
+        bandwidth_hz=_bandwidth(spectra),
         clipped_fraction=float(np.count_nonzero(np.abs(frames) >= _FULL_SCALE) / frames.size),
         dc_offset=offset,
+        swing_db=_swing(spectra),
     )
 
 
@@ -96,13 +107,29 @@ def _snr(powers: NDArray[np.float64]) -> float:
     return min(MAX_SNR, max(0.0, 10 * float(np.log10(max(loud - noise, _NOTHING) / max(noise, _NOTHING)))))
 
 
-def _bandwidth(frames: NDArray[np.float32]) -> float:
-    """Find the highest frequency whose strongest frame comes within 50 dB of the strongest of all."""
+def _spectra(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Compute power spectra, shape (frames, 257)."""
     spectrum = np.fft.rfft(frames * _window(), axis=1)
-    strongest = (spectrum.real**2 + spectrum.imag**2).max(axis=0)
+    return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
+
+
+def _bandwidth(spectra: NDArray[np.float32]) -> float:
+    """Find the highest frequency whose strongest frame comes within 50 dB of the strongest of all."""
+    strongest = spectra.max(axis=0)
     if strongest.max() <= _NOTHING:
         return 0.0
     return float(np.flatnonzero(strongest >= _AUDIBLE * strongest.max())[-1] * SAMPLE_RATE / _FFT)
+
+
+def _swing(spectra: NDArray[np.float32]) -> float:
+    """Compare quantiles of each band's powers; frames of digital silence tell nothing about noise."""
+    bands = spectra[:, _BAND_BINS].reshape(len(spectra), _BANDS, -1).sum(axis=2)
+    bands = bands[bands.sum(axis=1) > _HEARD]
+    if not len(bands):
+        return 0.0
+    low, middle = (int(share * (len(bands) - 1)) for share in (_LOW, _MIDDLE))
+    ranked = np.partition(bands, (low, middle), axis=0)
+    return float(np.median(10 * np.log10((ranked[middle] + _NOTHING) / (ranked[low] + _NOTHING))))
 
 
 @cache
