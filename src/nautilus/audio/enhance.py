@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus.audio.denoise import subtract_noise, suppress_noise
-from nautilus.audio.quality import Quality, measure, speech_level
+from nautilus.audio.quality import NOISY_DB, Quality, measure, speech_level
 from nautilus.types import SAMPLE_RATE, Level, Waveform
 
 RANGE_DB: Final = (-38.0, -16.0)
@@ -42,9 +42,8 @@ LOUD_DB: Final = -14.0
 OFFSET: Final = 0.01
 """`auto` removes a DC offset larger than this."""
 STEADY_DB: Final = 6.0
-"""`auto` takes noise away where the bands swing less than this: there it is steady, and can be told from speech."""
-NOISY_DB: Final = 20.0
-"""`auto` takes noise away below this signal-to-noise ratio as `measure` estimates it (true ones of about 14 dB)."""
+"""`auto` takes noise away where the recording is noisy and its bands swing less than this: there the noise is steady,
+and can be told from speech."""
 
 _NO_OFFSET: Final = 1e-4
 _SILENCE_DB: Final = -85.0

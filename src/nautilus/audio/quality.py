@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -13,11 +14,14 @@ FRAME: Final = 320
 """Samples per frame of the level statistics (20 ms)."""
 MAX_SNR: Final = 80.0
 """dB; reported where nothing but silence lies between the words."""
+NOISY_DB: Final = 20.0
+"""dB; below this signal-to-noise ratio as it is estimated here (true ones of about 14 dB) the kind of noise matters."""
 SILENCE_DB: Final = -120.0
 """dB full scale; reported for digital silence."""
 
 _MAX_FRAMES: Final = 1500
-_MAX_SPECTRA: Final = 192
+_MAX_SPECTRA: Final = 24
+_MAX_SWINGING: Final = 192
 _FFT: Final = 512
 _BAND_BINS: Final = slice(4, 244)
 """125 to 7,600 Hz."""
@@ -50,7 +54,7 @@ class Quality:
     """Mean of the samples."""
     swing_db: float
     """How far the middling frames lie above the quiet ones in a typical band, dB; 2 for steady noise, 7 and more where
-    the loudest thing comes and goes: speech, barking, other voices."""
+    the loudest thing comes and goes: speech, barking, other voices. Infinite above `NOISY_DB`, where nobody asks."""
 
 
 def measure(waveform: Waveform) -> Quality:
@@ -60,15 +64,15 @@ def measure(waveform: Waveform) -> Quality:
     frames = _spread(waveform, FRAME, _MAX_FRAMES)
     offset = float(frames.mean())
     powers = _powers(frames, offset)
-    spectra = _spectra(_spread(waveform, _FFT, _MAX_SPECTRA) - np.float32(offset))
+    snr = _snr(powers)
     return Quality(
-        snr_db=_snr(powers),
+        snr_db=snr,
         peak=max(float(waveform.max()), -float(waveform.min())),
         rms_db=_loudness(powers),
-        bandwidth_hz=_bandwidth(spectra),
+        bandwidth_hz=_bandwidth(_spectra(waveform, _MAX_SPECTRA, offset)),
         clipped_fraction=float(np.count_nonzero(np.abs(frames) >= _FULL_SCALE) / frames.size),
         dc_offset=offset,
-        swing_db=_swing(spectra),
+        swing_db=_swing(_spectra(waveform, _MAX_SWINGING, offset)) if snr < NOISY_DB else inf,
     )
 
 
@@ -107,8 +111,9 @@ def _snr(powers: NDArray[np.float64]) -> float:
     return min(MAX_SNR, max(0.0, 10 * float(np.log10(max(loud - noise, _NOTHING) / max(noise, _NOTHING)))))
 
 
-def _spectra(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Compute power spectra, shape (frames, 257)."""
+def _spectra(waveform: Waveform, at_most: int, offset: float) -> NDArray[np.float32]:
+    """Compute power spectra of frames spread evenly, shape (frames, 257)."""
+    frames = _spread(waveform, _FFT, at_most) - np.float32(offset)
     spectrum = np.fft.rfft(frames * _window(), axis=1)
     return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
 
