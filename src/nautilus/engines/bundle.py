@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus.engines.features import LogMel
+from nautilus.engines.words import UNCALIBRATED, Calibration
 from nautilus.errors import ModelLoadError
 
 MANIFEST = "nautilus.json"
@@ -52,6 +53,7 @@ class Bundle:
     languages: tuple[str, ...] = ()
     max_seconds: float = 30.0
     parameters: int | None = None
+    calibration: Calibration = UNCALIBRATED
     sha256: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -83,6 +85,11 @@ def read_bundle(folder: Path) -> Bundle:
         raise ModelLoadError(f"{folder} is not a usable model bundle: {error!r}. Export it again.") from error
     _check(bundle)
     return bundle
+
+
+def calibration_beside(file: Path | None) -> Calibration:
+    """Return what the bundle that a model's file lies in says of it; nothing where it lies in none."""
+    return read_bundle(file.parent).calibration if file is not None and is_bundle(file.parent) else UNCALIBRATED
 
 
 def verify(bundle: Bundle) -> None:
@@ -124,6 +131,7 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         languages=tuple(manifest.get("languages", ())),
         max_seconds=manifest.get("max_seconds", 30.0),
         parameters=manifest.get("parameters"),
+        calibration=Calibration(**manifest.get("calibration", {})),
         sha256=manifest.get("sha256", {}),
     )
 

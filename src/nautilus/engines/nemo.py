@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from nautilus.engines.base import SHORTEST, EngineInfo
+from nautilus.engines.bundle import calibration_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.words import WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
@@ -61,6 +62,7 @@ class NemoEngine:
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
         self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
+        self._calibration = calibration_beside(path)
         self._timed = self._family != "aed" and bool(durations_of(self._model))
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)
@@ -84,6 +86,7 @@ class NemoEngine:
                 best_path(rows[row, : counts[row]], self._vocabulary),
                 self._language(options),
                 len(waveform) / SAMPLE_RATE,
+                self._calibration,
             )
             for row, waveform in enumerate(waveforms)
         ]

@@ -1,7 +1,12 @@
-"""Sub-words with times → words. SentencePiece marks the start of a word with `▁` (U+2581)."""
+"""Sub-words with times → words. SentencePiece marks the start of a word with `▁` (U+2581).
+
+A CTC model emits a sub-word when it is sure of it, not when it is said: one that may look ahead little, or was trained
+on delayed labels, is late by the same fifth of a second everywhere. What was measured of a model is in its bundle's
+manifest, as its `Calibration`; of others nothing is known, and their words have the times of their frames.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import exp
 from typing import Final
@@ -12,6 +17,23 @@ WORD_START: Final = "\u2581"
 
 CLOSING: Final = frozenset(".,?!;:%)]}…»”。、\uff0c\uff1f\uff01؟،؛।")
 """What is written behind a word without a space, even where the model puts one."""
+
+
+SHORTEST_WORD: Final = 0.04
+"""Seconds that a word keeps at least where words are moved towards the start of their waveform."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured of a model: `benchmarks/word_times.py`."""
+
+    delay: float = 0.0
+    """Seconds by which words are emitted after they start."""
+    tail: float = 0.0
+    """Seconds by which words go on after their last sub-word was emitted, unless the next one starts."""
+
+
+UNCALIBRATED: Final = Calibration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +47,13 @@ class TimedPiece:
     end: float
 
 
-def hypothesis_of(pieces: Sequence[TimedPiece], language: str | None, seconds: float) -> Hypothesis:
+def hypothesis_of(
+    pieces: Sequence[TimedPiece], language: str | None, seconds: float, calibration: Calibration = UNCALIBRATED
+) -> Hypothesis:
     """Join the pieces of a waveform that lasts so long; its text is its words, joined by spaces."""
     words = words_of([_until(piece, seconds) for piece in pieces])
+    if calibration is not UNCALIBRATED:
+        words = calibrated(words, seconds, calibration)
     return Hypothesis(" ".join(word.text for word in words), words, language)
 
 
@@ -51,6 +77,19 @@ def words_of(pieces: Sequence[TimedPiece]) -> tuple[Word, ...]:
         elif text:
             words.append(_word(text, group))
     return tuple(words)
+
+
+def calibrated(words: Sequence[Word], seconds: float, calibration: Calibration) -> tuple[Word, ...]:
+    """Move words to where they were said: never past a neighbour or the ends of their waveform of so many seconds."""
+    starts: list[float] = []
+    for word in words:
+        earliest = min(word.start, starts[-1] + SHORTEST_WORD) if starts else 0.0
+        starts.append(max(earliest, word.start - calibration.delay))
+    ends = [*starts[1:], seconds]
+    return tuple(
+        replace(word, start=start, end=max(start, min(word.end + calibration.tail, end)))
+        for word, start, end in zip(words, starts, ends, strict=False)
+    )
 
 
 def spread_words(text: str, seconds: float, logprob: float) -> tuple[Word, ...]:
