@@ -52,6 +52,8 @@ class Bundle:
     streaming: StreamingGraph | None = None
     languages: tuple[str, ...] = ()
     max_seconds: float = 30.0
+    utterances: bool = False
+    """Whether the model was trained on single utterances only."""
     parameters: int | None = None
     calibration: Calibration = UNCALIBRATED
     sha256: dict[str, str] = field(default_factory=dict)
@@ -87,9 +89,9 @@ def read_bundle(folder: Path) -> Bundle:
     return bundle
 
 
-def calibration_beside(file: Path | None) -> Calibration:
-    """Return what the bundle that a model's file lies in says of it; nothing where it lies in none."""
-    return read_bundle(file.parent).calibration if file is not None and is_bundle(file.parent) else UNCALIBRATED
+def bundle_beside(file: Path | None) -> Bundle | None:
+    """Return the bundle that a model's file lies in, which knows what was measured of the model; None without one."""
+    return read_bundle(file.parent) if file is not None and is_bundle(file.parent) else None
 
 
 def verify(bundle: Bundle) -> None:
@@ -130,6 +132,7 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         streaming=_streaming(graphs["streaming"]) if graphs.get("streaming") else None,
         languages=tuple(manifest.get("languages", ())),
         max_seconds=manifest.get("max_seconds", 30.0),
+        utterances=manifest.get("utterances", False),
         parameters=manifest.get("parameters"),
         calibration=Calibration(**manifest.get("calibration", {})),
         sha256=manifest.get("sha256", {}),

@@ -19,9 +19,9 @@ from typing import Any, Final
 import numpy as np
 
 from nautilus.engines.base import SHORTEST, EngineInfo
-from nautilus.engines.bundle import calibration_beside
+from nautilus.engines.bundle import bundle_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
-from nautilus.engines.words import WORD_START, TimedPiece, hypothesis_of, spread_words
+from nautilus.engines.words import UNCALIBRATED, WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
 
@@ -49,6 +49,8 @@ class NemoEngine:
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._model = load_model(name, path)
+        bundle = bundle_beside(path)
+        self._calibration = bundle.calibration if bundle else UNCALIBRATED
         self._family = family_of(self._model)
         pieces = [] if self._family == "aed" else pieces_of(self._model)
         self.info = EngineInfo(
@@ -57,12 +59,12 @@ class NemoEngine:
             runtime="nemo",
             device=self._model.device.type,
             languages=_languages(self._model),
+            utterances=bundle is not None and bundle.utterances,
             frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
         self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
-        self._calibration = calibration_beside(path)
         self._timed = self._family != "aed" and bool(durations_of(self._model))
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)

@@ -44,6 +44,7 @@ class OnnxEngine:
             device=session_device(self._session),
             languages=bundle.languages,
             max_seconds=bundle.max_seconds,
+            utterances=bundle.utterances,
             frame_seconds=bundle.frame_seconds,
             keywords=True,
             parameters=bundle.parameters,
