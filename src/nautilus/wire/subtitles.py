@@ -10,6 +10,7 @@ break: at punctuation, before conjunctions and prepositions, never after an arti
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from math import inf
 from typing import Final
 
 from nautilus.types import Segment, Word
@@ -26,6 +27,8 @@ GAP: Final = 0.08
 """Seconds between cues (2 frames), so that the eye notices the change."""
 SMALL_GAP: Final = 0.5
 """Seconds; shorter pauses between cues are filled, since a blink disturbs."""
+LEAST: Final = 1.0
+"""What any cue costs, so that there are few; all other costs are compared with it."""
 PAUSE: Final = 1.0
 """Seconds of silence that no cue bridges: nobody reads what is not yet said."""
 
@@ -91,7 +94,7 @@ class _Cutting:
             self._breaks += [0.0] * bool(segment.words)
             self._words += segment.words
         self._offsets = list(accumulate((len(word.text) + 1 for word in self._words), initial=0))
-        self._starts = [*(word.start for word in self._words), float("inf")]
+        self._starts = [*(word.start for word in self._words), inf]
 
     def cheapest(self) -> list[int]:
         """Choose where cues start, and the end: the way of least cost over all ways to cut the words."""
@@ -101,8 +104,7 @@ class _Cutting:
             for first in range(last - 2, -1, -1):
                 if not self._fits(first, last):
                     break
-                cost = costs[first] + self._cost(first, last)
-                if cost < best:
+                if costs[first] + LEAST < best and (cost := costs[first] + self._cost(first, last)) < best:
                     best, start = cost, first
             costs.append(best)
             before.append(start)
@@ -124,13 +126,11 @@ class _Cutting:
         return Cue(start, min(wanted, latest), text)
 
     def _fits(self, first: int, last: int) -> bool:
-        """Whether words can be one cue, given that those without the first can."""
+        """Whether words may be one cue, given that those without the first may; only their lines are left to see."""
         words, length = self._words, self._length(first, last)
         if length > 2 * LINE + 1 or words[first + 1].start - words[first].end >= PAUSE:
             return False
-        if words[last - 1].end - words[first].start > LONGEST:
-            return False
-        return length <= LINE or self._line_break(first, last) is not None
+        return words[last - 1].end - words[first].start <= LONGEST
 
     def _cost(self, first: int, last: int) -> float:
         """Rate a cue: each costs, and so do a bad end, bad lines, hidden ends of sentences, and haste."""
@@ -138,9 +138,12 @@ class _Cutting:
         until = min(self._starts[last] - GAP, self._starts[first] + LONGEST)
         seconds = max(0.1, until - self._starts[first])
         hidden = self._breaks[first : last - 1].count(0.0)
-        parting = self._line_break(first, last) if length > LINE else None
         hasty = min(1.0, max(0.0, length / seconds / SPEED - 1)) + max(0.0, SHORTEST - seconds)
-        return 1.0 + 2 * self._breaks[last - 1] + 1.2 * hidden + 2 * hasty + (parting[0] / 2 if parting else 0.0)
+        lines = 0.0
+        if length > LINE and last - first > 1:
+            parting = self._line_break(first, last)
+            lines = parting[0] / 2 if parting else inf
+        return LEAST + 2 * self._breaks[last - 1] + 1.2 * hidden + 2 * hasty + lines
 
     def _line_break(self, first: int, last: int) -> tuple[float, int] | None:
         """Choose where two lines part, naturally and about in the middle, and rate it; None where they cannot."""
