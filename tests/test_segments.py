@@ -33,6 +33,20 @@ def test_speech_without_breath_is_cut_in_the_end() -> None:
     assert all(segment.end - segment.start <= 4.0 for segment in segments_of(words(*breathless), LIMITS))
 
 
+def test_speech_without_breath_is_cut_at_its_longest_pause() -> None:
+    places = [("w", n * 0.5 + (0.2 if n > 5 else 0), n * 0.5 + (0.2 if n > 5 else 0) + 0.5) for n in range(10)]
+    assert [len(segment.words) for segment in segments_of(words(*places), LIMITS)] == [6, 4]
+
+
+def test_abbreviations_and_initials_end_no_sentence() -> None:
+    assert texts(("Mr.", 0, 0.2), ("J.", 0.3, 0.4), ("Doe", 0.4, 0.5)) == ["Mr. J. Doe"]
+    assert texts(("so", 0, 0.1), ("am", 0.1, 0.2), ("I.", 0.2, 0.3), ("Why?", 0.4, 0.5)) == ["so am I.", "Why?"]
+
+
+def test_a_closing_quote_may_follow_the_end_of_a_sentence() -> None:
+    assert texts(("\u201cYes.\u201d", 0, 0.2), ("He", 0.3, 0.5)) == ["\u201cYes.\u201d", "He"]
+
+
 def test_a_segment_spans_its_words() -> None:
     (segment,) = segments_of(words(("one", 0.5, 0.7), ("two", 0.8, 1.1)))
     assert (segment.start, segment.end) == (0.5, 1.1)

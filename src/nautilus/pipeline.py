@@ -9,15 +9,17 @@ few windows, however long the recording is.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits, join
+from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
+from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
@@ -100,7 +102,7 @@ class Pipeline:
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)
             async with self._opened(file, task.channel) as recording:
-                hearing = Hearing(lane, task, emit, self._limits)
+                hearing = Hearing(lane, task, emit, self._limits, self._threads)
                 preparing = Preparing(task, lane.info)
                 with first_error():
                     async with asyncio.TaskGroup() as tasks:
@@ -149,7 +151,8 @@ class Preparing:
         self.finished = False
         """Whether all windows have been given."""
         self._level: Level = task.level
-        self._planner = Planner(WindowLimits(max_seconds=info.max_seconds, remove_silence=task.level == "high"))
+        limits = utterance_limits(info.max_seconds) if info.utterances else WindowLimits(info.max_seconds)
+        self._planner = Planner(replace(limits, remove_silence=task.level == "high"))
 
     @property
     def speech_seconds(self) -> float:
@@ -175,7 +178,8 @@ class Preparing:
             enhanced = enhance(window.audio, self._level)
             if self.snr is None and enhanced.quality is not None:
                 self.snr = enhanced.quality.snr_db
-            cleaned.append(replace(window, audio=enhanced.waveform))
+            recorded = None if enhanced.waveform is window.audio else window.audio
+            cleaned.append(replace(window, audio=enhanced.waveform, recorded=recorded))
         self.enhance_seconds += time.perf_counter() - started
         return cleaned
 
@@ -183,7 +187,7 @@ class Preparing:
 class Hearing:
     """The windows of one recording at the model, and the words that came back, in order."""
 
-    def __init__(self, lane: Lane, task: Task, emit: Emit, limits: AudioLimits) -> None:
+    def __init__(self, lane: Lane, task: Task, emit: Emit, limits: AudioLimits, threads: Executor) -> None:
         self.words: list[Word] = []
         """Words that will not change any more."""
         self.language: str | None = task.options.language
@@ -194,6 +198,7 @@ class Hearing:
         self._task = task
         self._emit = emit
         self._limits = limits
+        self._threads = threads
         self._admitted = False
         self._ahead: deque[tuple[Window, asyncio.Task[Heard]]] = deque()
         self._held: list[Word] = []  # words in the overlap of the last window: the next one may hear them better
@@ -219,12 +224,20 @@ class Hearing:
         self.queue += heard.queue
         self.inference += heard.inference
         self.language = heard.hypothesis.language or self.language
-        words = [_in_recording(word, window) for word in heard.hypothesis.words]
+        words = [_in_recording(word, window) for word in await self._spoken(heard.hypothesis.words, window)]
         joined = join(self._held, words, window.seam) if window.seam else [*self._held, *words]
         open_from = window.end - MAY_CHANGE
         settled = [word for word in joined if word.end <= open_from]
         self._held = joined[len(settled) :]
         await self._settle(settled, open_from)
+
+    async def _spoken(self, words: Sequence[Word], window: Window) -> Sequence[Word]:
+        """Drop words where nobody speaks; the detector is asked only in doubt, and hears what no cleaning changed."""
+        if not is_doubtful(words):
+            return words
+        loop = asyncio.get_running_loop()
+        recorded = window.audio if window.recorded is None else window.recorded
+        return await loop.run_in_executor(self._threads, spoken, words, recorded)
 
     async def _settle(self, words: list[Word], done: float) -> None:
         if words:

@@ -64,7 +64,7 @@ class Word:
     """Seconds from the start of the audio it was heard in."""
     end: float
     confidence: float
-    """Between 0 and 1: the geometric mean of its sub-words' probabilities."""
+    """Between 0 and 1: the probability that all of its sub-words are right, calibrated where the model was measured."""
     tokens: tuple[Token, ...] = ()
 
 

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nautilus.audio.chunk import Planner, TimeMap, Window, WindowLimits, join
+from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.vad import HOP, Span
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
@@ -133,6 +134,16 @@ def test_a_short_tail_that_does_not_fit_stands_alone() -> None:
     assert times(plan(audio)) == [(0.0, 29.2), (30.8, 31.7)]
 
 
+def test_single_utterances_end_at_every_pause() -> None:
+    audio = recording(silence(1), speech(10), silence(0.5), speech(8), silence(3), speech(20), silence(1))
+    assert times(plan(audio, utterance_limits(30.0))) == [(0.6, 11.06), (11.1, 19.56), (22.1, 42.56)]
+
+
+def test_the_silence_between_two_utterances_is_the_lead_of_the_second() -> None:
+    audio = recording(speech(20), silence(0.34), speech(20))
+    assert times(plan(audio, utterance_limits(30.0))) == [(0.0, 20.06), (20.06, 40.34)]
+
+
 def test_speech_without_silence_is_cut_with_overlap() -> None:
     first, second, third = plan(speech(70))
     assert times([first, second, third]) == [(0.0, 30.0), (28.0, 58.0), (56.0, 70.0)]
@@ -175,7 +186,9 @@ def test_every_sample_of_speech_is_in_a_window_and_none_is_changed(seed: int, re
     assert not np.abs(audio[~covered]).any()
 
 
-@pytest.mark.parametrize("limits", [LIMITS, WindowLimits(8.0, 1.0, pad=0.6), WindowLimits(12.0, remove_silence=True)])
+@pytest.mark.parametrize(
+    "limits", [LIMITS, WindowLimits(8.0, 1.0, lead=0.6, tail=0.6), WindowLimits(12.0, remove_silence=True)]
+)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_windows_are_short_enough_and_in_order(seed: int, limits: WindowLimits) -> None:
     windows = plan(random_recording(seed), limits)

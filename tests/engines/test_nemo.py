@@ -50,9 +50,12 @@ def test_a_transducer_s_words_have_nemo_s_times(tiny: TinyModels, family: str) -
             assert ours.end <= (last + 1) * FRAME
 
 
-def test_a_ctc_word_starts_where_nemo_heard_its_first_sub_word(embedded: Bundle, embedded_nemo: Engine) -> None:
+@pytest.mark.usefixtures("nemo")
+def test_a_ctc_word_starts_where_nemo_heard_its_first_sub_word(embedded: Bundle, tmp_path: Path) -> None:
     (result,) = as_nemo_says(embedded.folder / "model.nemo", [sample()])
-    (heard,) = embedded_nemo.transcribe([sample()], Options())
+    alone = tmp_path / "uncalibrated.nemo"  # a file outside of its bundle, of which nothing was measured
+    alone.symlink_to(embedded.folder / "model.nemo")
+    (heard,) = NemoEngine("uncalibrated", alone).transcribe([sample()], Options())
     assert heard.text == result.text
     first_heard = [piece["end_offset"] for piece in result.timestamp["char"]]  # NeMo ends each where it began
     first = 0

@@ -9,7 +9,7 @@ from nautilus.wire.forms import FORMATS, TranscriptionForm, read_form
 from nautilus.wire.openai_rest import delta, done, error_body, event, render
 from tests.wire.sample import TRANSCRIPT, WORDS
 
-VTT = "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\nhello world.\n\n00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n"
+VTT = "WEBVTT\n\n00:00:00.240 --> 00:00:01.240\nhello world.\n\n00:00:02.400 --> 00:00:03.500\nfish &amp; chips\n"
 
 
 def body(**fields: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def test_verbose_json_has_words_instead_of_segments_when_asked() -> None:
         ("text", "hello world. fish & chips\n"),
         (
             "srt",
-            "1\n00:00:00,240 --> 00:00:01,040\nhello world.\n\n2\n00:00:02,400 --> 00:00:03,500\nfish & chips\n",
+            "1\n00:00:00,240 --> 00:00:01,240\nhello world.\n\n2\n00:00:02,400 --> 00:00:03,500\nfish & chips\n",
         ),
         (
             "vtt",

@@ -66,6 +66,8 @@ class Window:
     """Recording time in seconds: words whose middle lies before it belong to the window before."""
     seam: Span | None = None
     """The part at its start, in recording time, that the window before has as well."""
+    recorded: Waveform | None = None
+    """The same seconds before they were cleaned; None where they were not."""
 
     @property
     def start(self) -> float:

@@ -30,10 +30,23 @@ class WindowLimits:
     """Shortest silence to cut in."""
     max_silence: float = 1.0
     """Longer silences are not sent to the model."""
-    pad: float = 0.2
-    """Silence that is kept on either side of speech where silence is left out."""
+    lead: float = 0.2
+    """Silence that is kept before speech where silence is left out."""
+    tail: float = 0.2
+    """Silence that is kept behind speech where silence is left out."""
+    short: float = 2.0
+    """Windows should not be shorter than this: shorter ones join a neighbour within reach."""
     remove_silence: bool = False
-    """Shorten silences inside windows, too, to twice `pad`."""
+    """Shorten silences inside windows, too, to `tail` and `lead`."""
+
+
+def utterance_limits(max_seconds: float) -> WindowLimits:
+    """Return limits for models that know single utterances: a window ends at every pause.
+
+    Such a model was trained on clips that start shortly before somebody speaks, and is worse at what comes after the
+    first pause of a window, and after a lead that is shorter or longer than in its training.
+    """
+    return WindowLimits(max_seconds, max_silence=0.3, lead=0.4, tail=0.06, short=0.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +66,6 @@ class Cut:
 class Draft:
     """The window that is being filled."""
 
-    SHORT = 2 * SAMPLE_RATE
-    """Cuts should not be shorter than this: shorter ones join a neighbour within reach."""
     REACH = 3 * SAMPLE_RATE
     """Longest silence that such a joint may bridge."""
     LONG_GAP_BONUS = 0.3
@@ -64,12 +75,15 @@ class Draft:
         self._max = _samples(limits.max_seconds)
         self._overlap = min(_samples(limits.overlap), self._max // 2)
         self._skip = _samples(limits.max_silence)
+        self._short = _samples(limits.short)
         self._reach = max(self.REACH, self._skip)
-        self._pad = min(_samples(limits.pad), self._skip // 2)
-        self._inner = 2 * self._pad if limits.remove_silence else self._max
+        self._tail = min(_samples(limits.tail), self._skip // 2)
+        self._lead = _samples(limits.lead)
+        self._inner = self._tail + self._lead if limits.remove_silence else self._max
         self._spans: list[Piece] = []
         self._start = 0
         self._repeated = 0
+        self._done = 0
         self._placing: int | None = None
 
     def __repr__(self) -> str:
@@ -85,13 +99,13 @@ class Draft:
         cuts: list[Cut] = []
         if self._placing == start:
             self._spans[-1] = (self._spans[-1][0], max(end, self._spans[-1][1]))
-        elif not ended and end - start < self.SHORT:
+        elif not ended and end - start < self._short:
             return cuts
         else:
             if self._spans and self._separates(start - self._spans[-1][1], end - start):
-                cuts.append(self._take(len(self._spans), self._pad))
+                cuts.append(self._take(len(self._spans), self._tail))
             if not self._spans:
-                self._start, self._repeated = max(0, start - self._pad), 0
+                self._start, self._repeated = max(self._done, start - self._lead), 0
             self._spans.append((start, end))
             self._placing = start
         cuts += self._overflow()
@@ -102,18 +116,18 @@ class Draft:
     def rest(self, now: int) -> list[Cut]:
         """Cut what a silence until `now` makes final."""
         if self._spans and self._placing is None and now - self._spans[-1][1] > self._reach:
-            return [self._take(len(self._spans), self._pad)]
+            return [self._take(len(self._spans), self._tail)]
         return []
 
     def finish(self, end: int) -> list[Cut]:
         """Cut the rest, when the recording ends at `end`."""
-        return [self._take(len(self._spans), min(self._pad, end - self._spans[-1][1]))] if self._spans else []
+        return [self._take(len(self._spans), min(self._tail, end - self._spans[-1][1]))] if self._spans else []
 
     def _separates(self, gap: int, length: int) -> bool:
         """Tell whether a gap before a span of this length ends the draft."""
         if gap <= self._skip or gap > self._reach:
             return gap > self._skip
-        return length >= self.SHORT and self._length(len(self._spans)) >= self.SHORT
+        return length >= self._short and self._length(len(self._spans)) >= self._short
 
     def _overflow(self) -> list[Cut]:
         """Cut until what is left fits."""
@@ -138,9 +152,14 @@ class Draft:
         if count == 0:
             return self._chop()
         gap, following = self._gap(count), self._spans[count][0]
-        half = gap // 2 if gap <= min(self._skip, self._inner) else min(self._pad, gap // 2)
-        cut = self._take(count, half)
-        self._start, self._repeated = following - half, 0
+        if gap <= min(self._skip, self._inner):
+            tail = gap * self._tail // max(1, self._tail + self._lead)
+            lead = gap - tail
+        else:
+            tail = min(self._tail, gap // 2)
+            lead = min(self._lead, gap - tail)
+        cut = self._take(count, tail)
+        self._start, self._repeated = following - lead, 0
         return cut
 
     def _chop(self) -> Cut:
@@ -157,6 +176,7 @@ class Draft:
         room = self._max - sum(stop - start for start, stop in pieces)
         pieces[-1] = (pieces[-1][0], pieces[-1][1] + min(tail, room))
         self._spans = self._spans[count:]
+        self._done = pieces[-1][1]
         return Cut(tuple(pieces), self._repeated)
 
     def _pieces(self, count: int) -> list[Piece]:
@@ -164,8 +184,8 @@ class Draft:
         pieces, start = [], self._start
         for index in range(1, count):
             if self._gap(index) > self._inner:
-                pieces.append((start, self._spans[index - 1][1] + self._pad))
-                start = self._spans[index][0] - self._pad
+                pieces.append((start, self._spans[index - 1][1] + self._tail))
+                start = self._spans[index][0] - self._lead
         return [*pieces, (start, self._spans[count - 1][1])]
 
     def _length(self, count: int) -> int:

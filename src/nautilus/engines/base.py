@@ -28,6 +28,8 @@ class EngineInfo:
     """ISO-639-1 codes it was trained on; empty where unknown."""
     max_seconds: float = 30.0
     """The longest window it hears comfortably."""
+    utterances: bool = False
+    """Whether it is best at single utterances, so that windows should end at every pause."""
     frame_seconds: float = 0.08
     """Resolution of its word times."""
     keywords: bool = False

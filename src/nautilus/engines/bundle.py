@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nautilus.engines.features import LogMel
+from nautilus.engines.words import UNCALIBRATED, Calibration
 from nautilus.errors import ModelLoadError
 
 MANIFEST = "nautilus.json"
@@ -51,7 +52,10 @@ class Bundle:
     streaming: StreamingGraph | None = None
     languages: tuple[str, ...] = ()
     max_seconds: float = 30.0
+    utterances: bool = False
+    """Whether the model was trained on single utterances only."""
     parameters: int | None = None
+    calibration: Calibration = UNCALIBRATED
     sha256: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -83,6 +87,11 @@ def read_bundle(folder: Path) -> Bundle:
         raise ModelLoadError(f"{folder} is not a usable model bundle: {error!r}. Export it again.") from error
     _check(bundle)
     return bundle
+
+
+def bundle_beside(file: Path | None) -> Bundle | None:
+    """Return the bundle that a model's file lies in, which knows what was measured of the model; None without one."""
+    return read_bundle(file.parent) if file is not None and is_bundle(file.parent) else None
 
 
 def verify(bundle: Bundle) -> None:
@@ -123,7 +132,9 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         streaming=_streaming(graphs["streaming"]) if graphs.get("streaming") else None,
         languages=tuple(manifest.get("languages", ())),
         max_seconds=manifest.get("max_seconds", 30.0),
+        utterances=manifest.get("utterances", False),
         parameters=manifest.get("parameters"),
+        calibration=Calibration(**manifest.get("calibration", {})),
         sha256=manifest.get("sha256", {}),
     )
 

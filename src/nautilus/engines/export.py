@@ -13,11 +13,12 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from nautilus.engines.bundle import FORMAT, MANIFEST
+from nautilus.engines.bundle import FORMAT, MANIFEST, bundle_beside
 from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.errors import ModelLoadError, UnsupportedError
 from nautilus.types import SAMPLE_RATE
@@ -54,7 +55,7 @@ def export_model(source: str, out: Path) -> None:
         folder.mkdir()
         match family_of(model):
             case "ctc":
-                _export_ctc(model, folder, name=path.stem if path.is_file() else source)
+                _export_ctc(model, folder, path.stem if path.is_file() else source, _measured(path))
             case "rnnt" | "tdt":
                 _export_transducer(model, folder)
             case "hybrid":  # the transducer of its two decoders is the more accurate one
@@ -67,8 +68,16 @@ def export_model(source: str, out: Path) -> None:
         folder.rename(out)
 
 
-def _export_ctc(model: Any, folder: Path, name: str) -> None:
-    from nautilus.engines.nemo import pieces_of, subsampling_of
+def _measured(path: Path) -> dict[str, Any]:
+    """Return what the bundle that a file is taken from knows of the model beyond its weights."""
+    bundle = bundle_beside(path) if path.is_file() else None
+    if bundle is None:
+        return {}
+    return {"languages": bundle.languages, "utterances": bundle.utterances, "calibration": asdict(bundle.calibration)}
+
+
+def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -> None:
+    from nautilus.engines.nemo import languages_of, pieces_of, subsampling_of
 
     features = _features(model)
     _trace(model, folder / "offline.onnx", "logprobs")
@@ -78,7 +87,7 @@ def _export_ctc(model: Any, folder: Path, name: str) -> None:
         "format": FORMAT,
         "name": name,
         "family": "ctc",
-        "languages": [],
+        "languages": languages_of(model),
         "sample_rate": SAMPLE_RATE,
         "features": features,
         "subsampling": subsampling_of(model),
@@ -89,7 +98,7 @@ def _export_ctc(model: Any, folder: Path, name: str) -> None:
         "graphs": {"offline": "offline.onnx"},
         "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_text(json.dumps(manifest | measured, indent=2) + "\n", encoding="utf-8")
 
 
 def _export_transducer(model: Any, folder: Path) -> None:

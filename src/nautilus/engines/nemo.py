@@ -20,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 
 from nautilus.engines.base import SHORTEST, EngineInfo
+from nautilus.engines.bundle import bundle_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
 from nautilus.engines.nemo_keywords import TransducerKeywords
 from nautilus.engines.nemo_prompt import LanguagePrompt
-from nautilus.engines.words import WORD_START, TimedPiece, hypothesis_of, spread_words
+from nautilus.engines.words import UNCALIBRATED, WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
 
@@ -52,6 +53,8 @@ class NemoEngine:
 
     def __init__(self, name: str, path: Path | None) -> None:
         self._model = load_model(name, path)
+        bundle = bundle_beside(path)
+        self._calibration = bundle.calibration if bundle else UNCALIBRATED
         self._family = family_of(self._model)
         self._prompt = LanguagePrompt.of(self._model)
         pieces = [] if self._family == "aed" else pieces_of(self._model)
@@ -60,7 +63,8 @@ class NemoEngine:
             family=self._family,
             runtime="nemo",
             device=self._model.device.type,
-            languages=self._prompt.languages if self._prompt else _languages(self._model),
+            languages=self._prompt.languages if self._prompt else languages_of(self._model),
+            utterances=bundle is not None and bundle.utterances,
             frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
             keywords=self._family == "ctc" or (self._family != "aed" and hasattr(self._model, "tokenizer")),
             translates=self._family == "aed",
@@ -92,7 +96,8 @@ class NemoEngine:
             pieces = best_path(rows[:count], self._vocabulary)
             if graph:
                 pieces = boosted(rows[:count], pieces, graph)
-            hypotheses.append(hypothesis_of(pieces, self._language(options), len(waveform) / SAMPLE_RATE))
+            seconds = len(waveform) / SAMPLE_RATE
+            hypotheses.append(hypothesis_of(pieces, self._language(options), seconds, self._calibration))
         return hypotheses
 
     def _transduce(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
@@ -280,7 +285,7 @@ def _tell_tokens(model: Any, family: str) -> None:
     model.change_decoding_strategy(decoding, **({} if family == "aed" else {"verbose": False}))
 
 
-def _languages(model: Any) -> tuple[str, ...]:
+def languages_of(model: Any) -> tuple[str, ...]:
     """Return the languages that the model's tokenizers are for; most models say nothing."""
     tokenizers = model.cfg.get("tokenizer", {}).get("langs") or ()
     return tuple(dict.fromkeys(language[:2] for language in tokenizers if language != "spl_tokens"))

@@ -42,6 +42,7 @@ class OnnxEngine:
             device=session_device(self._session),
             languages=bundle.languages,
             max_seconds=bundle.max_seconds,
+            utterances=bundle.utterances,
             frame_seconds=bundle.frame_seconds,
             look_aheads=look_aheads_of(bundle),
             keywords=True,
@@ -63,7 +64,8 @@ class OnnxEngine:
             pieces = best_path(rows, self._vocabulary)
             if graph:
                 pieces = boosted(rows, pieces, graph)
-            hypotheses[index] = hypothesis_of(pieces, self._language, len(batch[index]) / SAMPLE_RATE)
+            seconds = len(batch[index]) / SAMPLE_RATE
+            hypotheses[index] = hypothesis_of(pieces, self._language, seconds, self._bundle.calibration)
         return hypotheses
 
     @property

@@ -142,7 +142,7 @@ class OnnxStreamingEngine(OnnxEngine):
         pieces = self._pieces(state)
         until = begun + second * sum(map(len, state.best))
         shifted = [replace(piece, start=begun + piece.start, end=begun + piece.end) for piece in pieces]
-        heard = hypothesis_of(shifted, self._language, max(until, begun + second))
+        heard = hypothesis_of(shifted, self._language, max(until, begun + second), self._bundle.calibration)
         return Live(heard, until, until - (shifted[-1].end if shifted else begun))
 
     def _pieces(self, state: StreamState) -> list[TimedPiece]:

@@ -1,9 +1,14 @@
-"""Sub-words with times → words. SentencePiece marks the start of a word with `▁` (U+2581)."""
+"""Sub-words with times → words. SentencePiece marks the start of a word with `▁` (U+2581).
+
+A CTC model emits a sub-word when it is sure of it, not when it is said: one that may look ahead little, or was trained
+on delayed labels, is late by the same fifth of a second everywhere. What was measured of a model is in its bundle's
+manifest, as its `Calibration`; of others nothing is known, and their words have the times of their frames.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from math import exp
+from math import exp, log
 from typing import Final
 
 from nautilus.types import Hypothesis, Token, Word
@@ -17,6 +22,31 @@ LEAST: Final = 0.01
 """Seconds that a sub-word lasts at least, also at the very end."""
 
 
+SHORTEST_WORD: Final = 0.04
+"""Seconds that a word keeps at least where words are moved towards the start of their waveform."""
+
+
+TINY: Final = 1e-6
+"""No probability is closer to 0 or 1: keeps log-odds finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured of a model, by `benchmarks/word_times.py` and `benchmarks/confidence.py`."""
+
+    delay: float = 0.0
+    """Seconds by which words are emitted after they start."""
+    tail: float = 0.0
+    """Seconds by which words go on after their last sub-word was emitted, unless the next one starts."""
+    slope: float = 1.0
+    """What the log-odds of a word's probability are multiplied by to become its confidence (Platt 1999) …"""
+    offset: float = 0.0
+    """… and what is added to them."""
+
+
+UNCALIBRATED: Final = Calibration()
+
+
 @dataclass(frozen=True, slots=True)
 class TimedPiece:
     """A sub-word and where it was heard, in seconds of its window."""
@@ -28,9 +58,13 @@ class TimedPiece:
     end: float
 
 
-def hypothesis_of(pieces: Sequence[TimedPiece], language: str | None, seconds: float) -> Hypothesis:
+def hypothesis_of(
+    pieces: Sequence[TimedPiece], language: str | None, seconds: float, calibration: Calibration = UNCALIBRATED
+) -> Hypothesis:
     """Join the pieces of a waveform that lasts so long; its text is its words, joined by spaces."""
     words = words_of([_until(piece, seconds) for piece in pieces])
+    if calibration is not UNCALIBRATED:
+        words = calibrated(words, seconds, calibration)
     return Hypothesis(" ".join(word.text for word in words), words, language)
 
 
@@ -50,10 +84,31 @@ def words_of(pieces: Sequence[TimedPiece]) -> tuple[Word, ...]:
         text = _text(group)
         if words and text and CLOSING.issuperset(text):
             tokens = (*words[-1].tokens, *_tokens(group))
-            words[-1] = Word(words[-1].text + text, words[-1].start, words[-1].end, _confidence(tokens), tokens)
+            words[-1] = replace(words[-1], text=words[-1].text + text, tokens=tokens)
         elif text:
             words.append(_word(text, group))
     return tuple(words)
+
+
+def calibrated(words: Sequence[Word], seconds: float, calibration: Calibration) -> tuple[Word, ...]:
+    """Move words to where they were said, never past a neighbour or the ends of their waveform of so many seconds.
+
+    Their confidence becomes the share of such words that are right.
+    """
+    starts: list[float] = []
+    for word in words:
+        earliest = min(word.start, starts[-1] + SHORTEST_WORD) if starts else 0.0
+        starts.append(max(earliest, word.start - calibration.delay))
+    ends = [*starts[1:], seconds]
+    return tuple(
+        replace(
+            word,
+            start=start,
+            end=max(start, min(word.end + calibration.tail, end)),
+            confidence=_chance(word.confidence, calibration),
+        )
+        for word, start, end in zip(words, starts, ends, strict=False)
+    )
 
 
 def spread_words(text: str, seconds: float, logprob: float) -> tuple[Word, ...]:
@@ -72,8 +127,8 @@ def spread_words(text: str, seconds: float, logprob: float) -> tuple[Word, ...]:
 
 def _word(text: str, group: Sequence[TimedPiece]) -> Word:
     spoken = [piece for piece in group if not CLOSING.issuperset(piece.piece)] or group
-    tokens = _tokens(group)
-    return Word(text, group[0].start, max(piece.end for piece in spoken), _confidence(tokens), tokens)
+    logprob = sum(piece.logprob for piece in spoken)
+    return Word(text, group[0].start, max(piece.end for piece in spoken), exp(min(0.0, logprob)), _tokens(group))
 
 
 def _text(group: Sequence[TimedPiece]) -> str:
@@ -84,8 +139,10 @@ def _tokens(group: Sequence[TimedPiece]) -> tuple[Token, ...]:
     return tuple(Token(piece.piece.replace(WORD_START, " "), piece.logprob) for piece in group)
 
 
-def _confidence(tokens: Sequence[Token]) -> float:
-    return exp(min(0.0, sum(token.logprob for token in tokens) / len(tokens)))
+def _chance(probability: float, calibration: Calibration) -> float:
+    held = min(max(probability, TINY), 1 - TINY)
+    odds = calibration.slope * log(held / (1 - held)) + calibration.offset
+    return 1 / (1 + exp(-odds))
 
 
 def _until(piece: TimedPiece, seconds: float) -> TimedPiece:

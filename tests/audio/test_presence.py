@@ -1,0 +1,55 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.types import Token, Waveform, Word
+
+CLIP = np.zeros(5 * 16_000, np.float32)
+
+
+def word(start: float, confidence: float = 0.4) -> Word:
+    return Word("w", start, start + 0.3, confidence, (Token(" w", -1.0),))
+
+
+def speaking(start: float, end: float, probability: float) -> NDArray[np.float32]:
+    """Detect speech in one stretch of a clip of five seconds."""
+    probabilities = np.full(250, 0.01, np.float32)
+    probabilities[int(start / 0.02) : int(end / 0.02)] = probability
+    return probabilities
+
+
+def kept(words: list[Word], heard: NDArray[np.float32]) -> list[float]:
+    def detect(_: Waveform) -> NDArray[np.float32]:
+        return heard
+
+    return [one.start for one in spoken(words, CLIP, detect)]
+
+
+def test_one_sure_word_is_enough() -> None:
+    assert is_doubtful([word(1.0), word(2.0)])
+    assert not is_doubtful([word(1.0), word(2.0, 0.9)])
+    assert not is_doubtful([])
+
+
+def test_words_are_kept_near_speech() -> None:
+    assert kept([word(0.2), word(1.0), word(2.1), word(4.0)], speaking(1.1, 2.0, 0.95)) == [1.0, 2.1]
+
+
+def test_where_the_detector_hears_nobody_nothing_was_said() -> None:
+    assert kept([word(1.0)], speaking(1.0, 2.0, 0.2)) == []
+
+
+def test_faint_words_need_a_detector_that_is_sure() -> None:
+    assert kept([word(1.0, 0.2)], speaking(1.0, 2.0, 0.7)) == []
+    assert kept([word(1.0, 0.2)], speaking(1.0, 2.0, 0.9)) == [1.0]
+    assert kept([word(1.0, 0.4)], speaking(1.0, 2.0, 0.7)) == [1.0]
+
+
+def test_words_whose_times_are_estimates_are_kept_wherever_somebody_speaks() -> None:
+    estimated = Word("w", 4.0, 4.5, 0.4)
+    assert kept([estimated], speaking(1.0, 2.0, 0.9)) == [4.0]
+    assert kept([estimated], speaking(1.0, 2.0, 0.1)) == []
+
+
+def test_an_empty_clip_says_nothing() -> None:
+    assert spoken([word(0.0)], CLIP[:0]) == ()
