@@ -1,6 +1,6 @@
 """One table, in one run on one machine: `make bench`.
 
-    python benchmarks/run.py --speech FOLDER [--work FOLDER] [--seconds 4] [--only throughput,plain,idle,start,long]
+    python benchmarks/run.py --speech FOLDER [--work FOLDER] [--seconds 4] [--only throughput,plain,idle,…]
 
 FOLDER has `dev_en.jsonl` in NeMo's manifest form; without it the sample is used. WORK keeps the 109M-parameter model
 and its export between runs.
@@ -34,6 +34,7 @@ from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.measure.bench import Round, run_rounds
+from nautilus.measure.live import run_live
 from nautilus.runtime.calibrate import Sizing, size
 from nautilus.types import SAMPLE_RATE, Waveform
 from process import resident_megabytes, serve
@@ -42,6 +43,10 @@ CLIENTS = (1, 4, 16, 64)
 MANY = 16
 """Clients from which on the targets count."""
 TURNS = 3
+STREAMS = (1, 20, 40, 60, 80, 100, 120)
+LIVE_SECONDS = 12.0
+LATE = 1.5
+"""Seconds beyond the silence at which a final is late: the chunk that it waits for comes on top."""
 HERE = Path(__file__).parent
 
 
@@ -180,6 +185,23 @@ def long(bench: Bench) -> None:
     bench.report.add("memory growth meanwhile", f"{peak.value - base:.0f} MB over {base:.0f} MB", "< 200 MB")
 
 
+def live(bench: Bench) -> None:
+    """Streams in real time, more and more, until finals come late."""
+    for delay in ("xhigh", "high"):
+        with serve(environment={"NAUTILUS_BATCH__MAX_STREAMS": "1000"}) as server:
+            for streams in STREAMS:
+                (one,) = asyncio.run(run_live(server.url, bench.clips, [streams], LIVE_SECONDS, delay))
+                trouble = f", errors {dict(one.errors)}" if one.errors else ""
+                bench.report.add(
+                    f"embedded, {streams} live streams, delay {delay}",
+                    f"final {1000 * one.lag(0.5):.0f} ms, p95 {1000 * one.lag(0.95):.0f} ms beyond the silence; "
+                    f"first words {1000 * one.first_words(0.5):.0f} ms{trouble}",
+                    "",
+                )
+                if one.errors or one.lag(0.95) > LATE:
+                    break
+
+
 class highest:  # noqa: N801 - reads as a function
     """Watch a figure while a block runs, and keep its highest value."""
 
@@ -270,7 +292,7 @@ def find_clips(speech: Path) -> list[Path]:
     return [speech / row["audio_filepath"] for row in chosen[:: max(1, len(chosen) // 64)]][:64]
 
 
-MEASUREMENTS = {"throughput": throughput, "plain": plain, "idle": idle, "start": start, "long": long}
+MEASUREMENTS = {"throughput": throughput, "plain": plain, "idle": idle, "start": start, "long": long, "live": live}
 
 
 def main() -> None:

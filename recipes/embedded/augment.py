@@ -18,6 +18,10 @@ Wave = npt.NDArray[np.float32]
 
 IMPULSE_RESPONSES = "room impulse response"
 USELESS = "digital silence?"
+SPARE = SAMPLE_RATE // 20
+"""Samples before the first loud one that stay: words start softly."""
+FAINT = 1e-4
+"""Level of the noise before and behind a clip, at least (-80 dB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Chances:
     noise: float = 0.1
     narrow: float = 0.03
     level: float = 0.5
+    lead: float = 0.6
 
 
 class Augmenter:
@@ -48,6 +53,8 @@ class Augmenter:
         if rng.random() < chances.speed:
             rate = float(rng.uniform(0.9, 1.1))
             wave = soxr.resample(wave, SAMPLE_RATE * rate, SAMPLE_RATE, "MQ")
+        if rng.random() < chances.lead:
+            wave = self._with_another_lead(wave)
         if rng.random() < chances.room:
             wave = self._in_room(wave)
         if rng.random() < chances.noise:
@@ -57,6 +64,16 @@ class Augmenter:
         if rng.random() < chances.level:
             wave = self._at_level(wave)
         return np.clip(wave, -1.0, 1.0).astype(np.float32), rate
+
+    def _with_another_lead(self, wave: Wave) -> Wave:
+        """Start up to a second earlier or at the first word: a model learns the usual lead, and is lost without it."""
+        rng = self._rng
+        loud = np.flatnonzero(np.abs(wave) > 0.05 * np.abs(wave).max(initial=0.0))
+        quiet = max(0, int(loud[0]) - SPARE) if len(loud) else 0
+        wave = wave[int(rng.uniform(0, quiet)) :]
+        before, after = (rng.standard_normal(int(rng.uniform(0, most) * SAMPLE_RATE)) for most in (1.0, 0.4))
+        floor = max(FAINT, _rms(wave[: SPARE // 2]) if quiet else 0.0)
+        return np.concatenate([floor * before, wave, floor * after]).astype(np.float32)
 
     def _in_room(self, wave: Wave) -> Wave:
         """Reverberated by a recorded or an invented room; the direct sound stays in place."""

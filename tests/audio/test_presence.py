@@ -26,9 +26,15 @@ def kept(words: list[Word], heard: NDArray[np.float32]) -> list[float]:
 
 
 def test_one_sure_word_is_enough() -> None:
-    assert is_doubtful([word(1.0), word(2.0)])
-    assert not is_doubtful([word(1.0), word(2.0, 0.9)])
-    assert not is_doubtful([])
+    assert is_doubtful([word(1.0), word(2.0)], seconds=5.0)
+    assert not is_doubtful([word(1.0), word(2.0, 0.9)], seconds=5.0)
+    assert not is_doubtful([], seconds=5.0)
+
+
+def test_nobody_doubts_many_words() -> None:
+    words = [word(0.5 * number) for number in range(4)]
+    assert is_doubtful(words, seconds=4.0)
+    assert not is_doubtful(words, seconds=2.0)
 
 
 def test_words_are_kept_near_speech() -> None:

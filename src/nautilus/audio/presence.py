@@ -1,7 +1,8 @@
 """Whether somebody speaks where a model heard words: models make words of rain, engines and music, too.
 
-Asked only of windows without a single word that the model is sure of, since the detector takes its time and speech
-nearly always has one. The thresholds are the ones that lose no right word of the sets in `docs/accuracy.md`.
+Asked only of windows with few words and without a single one that the model is sure of, since the detector takes its
+time and speech nearly always has one. The thresholds are the ones that lose no right word of the sets in
+`docs/accuracy.md`.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from nautilus.types import Waveform, Word
 
 SURE: Final = 0.7
 """Confidence of a word that nobody doubts."""
+DENSE: Final = 1.2
+"""Words in a second that nobody doubts: noise makes few of them."""
 FAINT: Final = 0.3
 """Where no word has more confidence, the detector must be sure, too."""
 SPEECH: Final = 0.8
@@ -22,9 +25,9 @@ REACH: Final = 0.2
 """Seconds around a word that are near."""
 
 
-def is_doubtful(words: Sequence[Word]) -> bool:
-    """Whether words may be none: nothing in them is sure."""
-    return bool(words) and max(word.confidence for word in words) < SURE
+def is_doubtful(words: Sequence[Word], seconds: float) -> bool:
+    """Whether the words of a waveform that lasts so long may be none: they are few, and nothing in them is sure."""
+    return 0 < len(words) < DENSE * seconds and max(word.confidence for word in words) < SURE
 
 
 def spoken(

@@ -194,13 +194,15 @@ def _pass(waveform: Waveform) -> Probabilities:
 
 def _log_mels(waveform: Waveform) -> Matrix:
     """Compute logarithms of the power in each mel band, shape (frames, BANDS)."""
+    from scipy.fft import rfft  # six times as fast as NumPy's on float32; late, for it takes its time to import
+
     frames = -(-len(waveform) // HOP)
     padded = np.zeros((frames - 1) * HOP + _FFT, np.float32)
     padded[_LEAD : _LEAD + len(waveform)] = waveform[: len(padded) - _LEAD]
     windows = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::HOP]
     mels = np.empty((frames, BANDS), np.float32)
     for place in range(0, frames, _BLOCK):
-        spectrum = np.fft.rfft(windows[place : place + _BLOCK] * _window(), axis=1)
+        spectrum = rfft(windows[place : place + _BLOCK] * _window(), axis=1)
         np.matmul(spectrum.real**2 + spectrum.imag**2, _mel_filters(), out=mels[place : place + _BLOCK])
     mels += np.float32(_FLOOR)
     return np.asarray(np.log(mels, out=mels), np.float32)

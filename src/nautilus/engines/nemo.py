@@ -23,7 +23,6 @@ from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import bundle_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
-from nautilus.engines.nemo_keywords import TransducerKeywords
 from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.words import UNCALIBRATED, WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
@@ -66,14 +65,13 @@ class NemoEngine:
             languages=self._prompt.languages if self._prompt else languages_of(self._model),
             utterances=bundle is not None and bundle.utterances,
             frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
-            keywords=self._family == "ctc" or (self._family != "aed" and hasattr(self._model, "tokenizer")),
+            keywords=self._family == "ctc",
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
         self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
         self._timed = self._family != "aed" and bool(durations_of(self._model))
         self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self._vocabulary))
-        self._keywords = TransducerKeywords(self._model, self._vocabulary)
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)
 
@@ -103,8 +101,7 @@ class NemoEngine:
     def _transduce(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
         """Hear with an RNN-T or TDT model."""
         encoded, frames = self._forward(waveforms, options)
-        with self._keywords.expected(options.keywords):
-            results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
+        results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
         return [
             hypothesis_of(self._pieces(result), self._language(options), len(waveform) / SAMPLE_RATE)
             for result, waveform in zip(results, waveforms, strict=True)

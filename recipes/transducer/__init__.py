@@ -1,0 +1,1 @@
+"""Small transducers on the embedded model's encoder, for tests of what random weights say nothing about."""
