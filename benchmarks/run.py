@@ -43,7 +43,7 @@ CLIENTS = (1, 4, 16, 64)
 MANY = 16
 """Clients from which on the targets count."""
 TURNS = 3
-STREAMS = (1, 20, 40, 60, 80, 100, 120)
+STREAMS = (1, 40, 80, 120, 160)
 LIVE_SECONDS = 12.0
 LATE = 1.5
 """Seconds beyond the silence at which a final is late: the chunk that it waits for comes on top."""
