@@ -6,6 +6,7 @@ NautilusError
 │   │   ├── AudioTooShortError
 │   │   └── AudioTooLongError
 │   ├── UploadTooLargeError
+│   ├── IdleError               a live stream brought nothing for too long
 │   ├── UnsupportedError        the model or the server cannot do that
 │   └── UnknownModelError
 ├── OverloadedError             the caller can retry later
@@ -122,6 +123,15 @@ class DeadlineError(NautilusError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The request was given up after {seconds:g} s; send shorter audio.")
+
+
+class IdleError(BadRequestError):
+    """A live stream brought nothing for longer than the server waits."""
+
+    code = "idle"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"Nothing came for {seconds:g} s; connect again when there is sound to send.")
 
 
 class ConfigurationError(NautilusError):

@@ -12,7 +12,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from nautilus.settings import Settings
+from nautilus.stream.session import StreamLimits
 from nautilus.types import Waveform
+from tests.conftest import running
 from tests.engines.sounds import sample, silence
 from tests.web.clips import SPEECH
 
@@ -160,3 +163,16 @@ def test_nonsense_ends_the_conversation_with_a_reason(server: str) -> None:
         with pytest.raises(ConnectionClosed):
             connection.recv(timeout=5)
         assert connection.close_code == 1008
+
+
+def test_a_client_that_sends_nothing_is_sent_away(settings: Settings) -> None:
+    hurried = settings.model_copy(update={"stream": StreamLimits(idle=0.3)})
+    with running(hurried) as url:
+        for path in ("stream", "realtime"):
+            with connect(f"{url.replace('http', 'ws')}/v1/{path}", compression=None) as connection:
+                connection.recv()
+                event = json.loads(connection.recv(timeout=5))
+                assert event["error"]["code"] == "idle"
+                assert "connect again" in event["error"]["message"]
+                with pytest.raises(ConnectionClosed):
+                    connection.recv(timeout=5)

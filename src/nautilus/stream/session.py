@@ -23,6 +23,8 @@ class StreamLimits:
     """Seconds after which an utterance ends at the next pause between words, or soon after without one."""
     most_waiting: float = 30.0
     """Seconds of sound that may wait for the engine before the client is read no further."""
+    idle: float = 120.0
+    """Seconds after which a client that sends nothing is sent away, so that its place is free."""
 
 
 @dataclass(frozen=True, slots=True)

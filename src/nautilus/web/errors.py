@@ -39,6 +39,7 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.AudioTooShortError: Row(400, "invalid_request_error"),
     errors.AudioTooLongError: Row(413, "invalid_request_error"),
     errors.UploadTooLargeError: Row(413, "invalid_request_error"),
+    errors.IdleError: Row(400, "invalid_request_error"),
     errors.UnsupportedError: Row(400, "invalid_request_error"),
     errors.UnknownModelError: Row(404, "invalid_request_error"),
     errors.OverloadedError: Row(503, "server_error"),

@@ -16,7 +16,7 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.types import SAMPLE_RATE
-from nautilus.web.stream import STOPPING, refuse
+from nautilus.web.stream import STOPPING, receive, refuse
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.live import look_ahead_for
 
@@ -92,15 +92,13 @@ class Conversation:
     async def _commands(self) -> AsyncIterator[Command]:
         """Read the client to its end; what only concerns the protocol is answered here."""
         while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code", 1005))
+            message = await receive(self._websocket, self._core.settings.stream.idle)
             event: dict[str, Any] = {}
             try:
                 event = wire.read_event(message.get("text") or "")
                 for command in await self._obey(event):
                     yield command
-            except BadRequestError as error:
+            except BadRequestError as error:  # of the message; an idle client is sent away
                 await self._complain(error.code, str(error), error.param, event.get("event_id"))
 
     async def _obey(self, event: dict[str, Any]) -> list[Command]:

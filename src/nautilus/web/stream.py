@@ -1,7 +1,8 @@
 """`/v1/stream`: live speech over a WebSocket, in our own protocol (docs/live.md)."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from nautilus import errors as failures
 from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
-from nautilus.errors import NautilusError, NotReadyError
+from nautilus.errors import IdleError, NautilusError, NotReadyError
 from nautilus.stream.service import Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
@@ -50,18 +51,28 @@ async def _serve(websocket: WebSocket) -> None:
                 await websocket.accept()
                 teller = Teller(websocket)
                 await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
-                sound = _commands(websocket, PcmStream(query.encoding, query.rate))
+                sound = _commands(websocket, PcmStream(query.encoding, query.rate), core.settings.stream.idle)
                 await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun)
                 await teller.send({"type": "end"})
                 await websocket.close(STOPPING if core.drain.begun.is_set() else WELL)
 
 
-async def _commands(websocket: WebSocket, pcm: PcmStream) -> AsyncIterator[Command]:
+async def receive(websocket: WebSocket, idle: float) -> MutableMapping[str, Any]:
+    """Wait for the next message. Raises WebSocketDisconnect, and IdleError after so many seconds."""
+    try:
+        async with asyncio.timeout(idle):
+            message = await websocket.receive()
+    except TimeoutError:
+        raise IdleError(idle) from None
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    return message
+
+
+async def _commands(websocket: WebSocket, pcm: PcmStream, idle: float) -> AsyncIterator[Command]:
     """Read a client until it says that it has ended, or hangs up."""
     while True:
-        message = await websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
+        message = await receive(websocket, idle)
         if (data := message.get("bytes")) is not None:
             yield pcm.read(data)
         elif live.read_message(message.get("text") or "") == "commit":
