@@ -18,33 +18,25 @@ class Arc(NamedTuple):
 
 def spellings_of(keywords: Sequence[str], vocabulary: CtcVocabulary) -> dict[str, list[Arc]]:
     """Spell keywords in all ways: each one's arcs, those to shorter prefixes first; none if it cannot be spelled."""
-    tokens = _tokens(vocabulary)
-    return {word: _lattice(written(word, vocabulary), tokens) for word in keywords}
-
-
-def written(keyword: str, vocabulary: CtcVocabulary) -> str:
-    """Write a keyword with the vocabulary's letters, `▁` before each word; nothing where it lacks a letter or digit."""
-    letters = frozenset("".join(_tokens(vocabulary)))
-    cased = any(letter.isupper() for letter in letters)
-    return _written(keyword if cased else keyword.lower(), letters)
-
-
-def _tokens(vocabulary: CtcVocabulary) -> dict[str, int]:
-    return {
+    tokens = {
         piece.replace(" ", WORD_START): token
         for token, piece in enumerate(vocabulary.pieces)
         if piece and token != vocabulary.blank and not (piece[0] == "<" and piece[-1] == ">")
     }
+    letters = frozenset("".join(tokens))
+    cased = any(letter.isupper() for letter in letters)
+    return {word: _lattice(_written(word if cased else word.lower(), letters), tokens) for word in keywords}
 
 
 def _written(keyword: str, letters: frozenset[str]) -> str:
-    text = ""
+    """Write with the vocabulary's letters, `▁` before each word; nothing where it lacks a letter or digit."""
+    written = ""
     for word in normalize("NFC", keyword).replace("\u2019", "'").replace("-", "-" if "-" in letters else " ").split():
         spelled = [letter for sign in word if (letter := _letter(sign, letters)) is not None]
         if len(spelled) < len(word):
             return ""
-        text += WORD_START * any(spelled) + "".join(spelled)
-    return text
+        written += WORD_START * any(spelled) + "".join(spelled)
+    return written
 
 
 def _letter(sign: str, letters: frozenset[str]) -> str | None:

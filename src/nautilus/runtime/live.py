@@ -126,6 +126,8 @@ class LiveStream:
         """Start a new state at the engine, at the stream's time."""
         self._number = self._stepper.number()
         self._first, self._cut = True, False
+        self._asked: asyncio.Future[Live | None] | None = None
+        """The answer to its latest step, which it must have before the next one: no state is in two at once."""
         self._offset = self._samples / SAMPLE_RATE
         self._kept: list[Waveform] = []
         """What came since the utterance began."""
@@ -149,16 +151,25 @@ class LiveStream:
         self._kept = [np.concatenate([NOTHING, *self._kept])[-later:] if later else NOTHING]
 
     def abandon(self) -> None:
-        """Let the engine forget the stream."""
-        if not self._first and not self._stepper.closed:
-            self._stepper.put(self._next(last=True), NOTHING).add_done_callback(_seen)
+        """Let the engine forget the stream, after the step that it may still be in."""
+        if self._asked is not None:
+            self._asked.add_done_callback(self._drop)
 
-    def _next(self, *, last: bool) -> Step:
-        return Step(self._number, self._look_ahead, self._first, self._cut, last)
+    def _drop(self, asked: asyncio.Future[Live | None]) -> None:
+        del asked
+        if not self._stepper.closed:
+            dropped = Step(self._number, self._look_ahead, first=False, cut=False, last=True, drop=True)
+            self._stepper.put(dropped, NOTHING).add_done_callback(_seen)
+
+    async def _put(self, sound: Waveform, *, last: bool) -> Live | None:
+        step = Step(self._number, self._look_ahead, self._first, self._cut, last)
+        self._asked = self._stepper.put(step, sound)
+        live = await asyncio.shield(self._asked)  # who is cancelled leaves the step to its end
+        self._first = self._cut = False
+        return live
 
     async def _step(self, sound: Waveform, *, last: bool) -> Live:
-        live = await self._stepper.put(self._next(last=last), sound)
-        self._first = self._cut = False
+        live = await self._put(sound, last=last)
         if live is None:
             live = await self._again(last=last)
         return _later(live, self._offset)
@@ -170,8 +181,7 @@ class LiveStream:
         self._begin()
         self._samples += sum(map(len, kept))
         self._kept = kept
-        live = await self._stepper.put(self._next(last=last), np.concatenate([NOTHING, *kept]))
-        self._first = False
+        live = await self._put(np.concatenate([NOTHING, *kept]), last=last)
         if live is None:
             raise EngineError("The model's process died again while it heard this stream.")
         return live

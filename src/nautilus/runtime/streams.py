@@ -24,6 +24,8 @@ class Step:
     """Whether an utterance ended before this."""
     last: bool
     """Whether nothing more will come."""
+    drop: bool = False
+    """Whether nobody wants to know any more: there is nothing to hear, the state is forgotten."""
 
 
 class StreamTable:
@@ -39,7 +41,9 @@ class StreamTable:
     def step(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
         """Take a step in each stream; None for one whose state is not here (any more)."""
         for step in steps:
-            if step.first:
+            if step.drop:
+                self._states.pop(step.stream, None)
+            elif step.first:
                 self._states[step.stream] = self._engine.open(step.look_ahead)
         known = [(step, sound) for step, sound in zip(steps, sounds, strict=True) if step.stream in self._states]
         for step, _ in known:

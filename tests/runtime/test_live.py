@@ -1,0 +1,90 @@
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import numpy as np
+import pytest
+
+from nautilus.engines.base import EngineInfo, Live
+from nautilus.runtime.live import Stepper
+from nautilus.runtime.streams import Step, StreamTable
+from nautilus.types import Hypothesis, Options, Waveform
+
+INFO = EngineInfo("gated", "ctc", "fake", "cpu", look_aheads=(0.5,))
+SOUND = np.zeros(1600, np.float32)
+NOTHING = Live(Hypothesis(""), 0.0, 0.0)
+
+
+class Gated:
+    """Steps when its gate is open."""
+
+    info = INFO
+    reentrant = True
+
+    def __init__(self) -> None:
+        self.gate = Event()
+        self.entered = Event()
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        raise NotImplementedError
+
+    def open(self, look_ahead: float, /) -> object:
+        del look_ahead
+        return object()
+
+    def step(self, batch: Sequence[tuple[object, Waveform]], /) -> list[Live]:
+        if batch:
+            self.entered.set()
+            self.gate.wait(5)
+        return [self.finish(state) for state, _ in batch]
+
+    def cut(self, state: object, /) -> None:
+        del state
+
+    def finish(self, state: object, /) -> Live:
+        del state
+        return NOTHING
+
+
+async def work(stepper: Stepper) -> None:
+    """Take steps as one of a batcher's workers does."""
+    while True:
+        if turns := stepper.take():
+            await stepper.run(turns)
+        await asyncio.sleep(0.001)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not happened():  # noqa: ASYNC110 - of other threads
+            await asyncio.sleep(0.002)
+
+
+@pytest.mark.parametrize("steps_before", [0, 1])
+async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: int) -> None:
+    engine, threads = Gated(), ThreadPoolExecutor(2)
+    table = StreamTable(engine)
+
+    async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
+        return await asyncio.get_running_loop().run_in_executor(threads, table.step, steps, sounds)
+
+    stepper = Stepper(take_steps, INFO, 4, asyncio.Event())
+    async with asyncio.TaskGroup() as tasks:
+        working = [tasks.create_task(work(stepper)) for _ in range(2)]
+        async with stepper.stream(0.5) as stream:
+            engine.gate.set()
+            for _ in range(steps_before):
+                await stream.hear(SOUND)
+            engine.gate.clear()
+            engine.entered.clear()
+            hearing = tasks.create_task(stream.hear(SOUND))
+            await until(engine.entered.is_set)
+            hearing.cancel()
+        await asyncio.sleep(0.05)
+        assert len(table) == 1, "it is still in a step"
+        engine.gate.set()
+        await until(lambda: not len(table))
+        for worker in working:
+            worker.cancel()
+    assert stepper.open == 0
