@@ -6,7 +6,7 @@ Everything that runs (decoder processes, threads, models) is started and ended b
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,8 @@ class Core:
     pipeline: Pipeline
     default_model: str
     drain: Drain
+    threads: Executor
+    """For what would hold the event loop for long."""
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
@@ -83,7 +85,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             pipeline = Pipeline(sandbox, pool, threads, settings.audio)
-            yield Core(settings, catalog, pool, pipeline, default, Drain())
+            yield Core(settings, catalog, pool, pipeline, default, Drain(), threads)
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

@@ -211,3 +211,26 @@ def test_what_cannot_be_is_refused_before_it_begins(server: str, query: str, sta
     with pytest.raises(InvalidStatus) as refusal:
         opened(server, query)
     assert refusal.value.response.status_code == status
+
+
+def test_a_commit_of_silence_is_answered_whoever_ends_utterances(server: str) -> None:
+    for session in (MANUAL, BY_SERVER):
+        with opened(server) as connection:
+            say(connection, "session.update", session=session)
+            say(connection, "input_audio_buffer.append", audio=base64.b64encode(at_24_khz(silence(1.0))).decode())
+            say(connection, "input_audio_buffer.commit")
+            assert until(connection, "conversation.item.input_audio_transcription.completed")["transcript"] == ""
+
+
+def test_large_messages_are_heard_like_small_ones(server: str) -> None:
+    with opened(server) as connection:
+        say(connection, "session.update", session=MANUAL)
+        sound = at_24_khz(np.concatenate([silence(8.0), sample()]))
+        assert len(sound) > 256 * 1024
+        say(connection, "input_audio_buffer.append", audio=base64.b64encode(sound).decode())
+        say(connection, "input_audio_buffer.commit")
+        whole = until(connection, "conversation.item.input_audio_transcription.completed")["transcript"]
+        for audio in pieces(sound):
+            say(connection, "input_audio_buffer.append", audio=audio)
+        say(connection, "input_audio_buffer.commit")
+        assert until(connection, "conversation.item.input_audio_transcription.completed")["transcript"] == whole

@@ -13,7 +13,7 @@ import numpy as np
 
 from nautilus.errors import first_error
 from nautilus.runtime.live import LiveStream
-from nautilus.stream.session import Committed, Event, Session, StreamLimits
+from nautilus.stream.session import Event, Session, StreamLimits
 from nautilus.types import SAMPLE_RATE, Waveform
 
 
@@ -56,7 +56,7 @@ async def converse(
                 match command:
                     case Commit():
                         live = await stream.finish()
-                        await _tell([*session.ended(live), Committed(live.until)], emit)
+                        await _tell(session.committed(live), emit)
                     case Clear():
                         session.clear(await stream.finish())
                     case Change():

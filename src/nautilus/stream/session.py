@@ -59,6 +59,8 @@ class Final:
 class Committed:
     """All that the client has ended has been told."""
 
+    utterance: int | None
+    """The one that it ended; None if nothing was said."""
     until: float
     """Seconds of the stream."""
 
@@ -105,6 +107,11 @@ class Session:
         self._utterance += 1
         self._speaking, self._told = False, ()
         return events
+
+    def committed(self, live: Live) -> list[Event]:
+        """Take all that was heard of the utterance, which the client ends."""
+        utterance = self._utterance if live.hypothesis.words else None
+        return [*self.ended(live), Committed(utterance, live.until)]
 
     def clear(self, live: Live) -> None:
         """Forget the utterance."""

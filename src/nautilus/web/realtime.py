@@ -16,7 +16,7 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.types import SAMPLE_RATE
-from nautilus.web.stream import STOPPING, receive, refuse
+from nautilus.web.stream import STOPPING, read, receive, refuse
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.live import look_ahead_for
 
@@ -104,7 +104,7 @@ class Conversation:
     async def _obey(self, event: dict[str, Any]) -> list[Command]:
         match event["type"]:
             case "input_audio_buffer.append":
-                sound = self._pcm.read(wire.read_audio(event))
+                sound = await read(self._pcm, wire.read_audio(event), self._core.threads)
                 self._uncommitted += len(sound)
                 return [sound]
             case "input_audio_buffer.commit":
@@ -152,7 +152,9 @@ class Conversation:
                 if session.vad is not None:
                     self._uncommitted = 0
             case Committed():
-                events = [] if session.vad else items.complete(self._seconds(event.until), session)
+                seconds = self._seconds(event.until)
+                told = session.vad is not None and event.utterance is not None  # by its final
+                events = [] if told else items.complete(seconds, session)
         for one in events:
             await self._send(one)
 

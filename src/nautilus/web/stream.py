@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,11 +17,14 @@ from nautilus.errors import IdleError, NautilusError, NotReadyError
 from nautilus.stream.service import Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
+from nautilus.types import Waveform
 from nautilus.web import errors
 from nautilus.wire import live
 
 router = APIRouter(tags=["live"])
 
+LARGE: Final = 256 * 1024
+"""Bytes."""
 WELL: Final = 1000
 STOPPING: Final = 1012
 TRY_LATER: Final = 1013
@@ -51,7 +55,7 @@ async def _serve(websocket: WebSocket) -> None:
                 await websocket.accept()
                 teller = Teller(websocket)
                 await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
-                sound = _commands(websocket, PcmStream(query.encoding, query.rate), core.settings.stream.idle)
+                sound = _commands(websocket, PcmStream(query.encoding, query.rate), core)
                 await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun)
                 await teller.send({"type": "end"})
                 await websocket.close(STOPPING if core.drain.begun.is_set() else WELL)
@@ -69,12 +73,19 @@ async def receive(websocket: WebSocket, idle: float) -> MutableMapping[str, Any]
     return message
 
 
-async def _commands(websocket: WebSocket, pcm: PcmStream, idle: float) -> AsyncIterator[Command]:
+async def read(pcm: PcmStream, data: bytes, threads: Executor) -> Waveform:
+    """Read a message's sound; a large one in a thread, as it may take many milliseconds."""
+    if len(data) <= LARGE:
+        return pcm.read(data)
+    return await asyncio.get_running_loop().run_in_executor(threads, pcm.read, data)
+
+
+async def _commands(websocket: WebSocket, pcm: PcmStream, core: Core) -> AsyncIterator[Command]:
     """Read a client until it says that it has ended, or hangs up."""
     while True:
-        message = await receive(websocket, idle)
+        message = await receive(websocket, core.settings.stream.idle)
         if (data := message.get("bytes")) is not None:
-            yield pcm.read(data)
+            yield await read(pcm, data, core.threads)
         elif live.read_message(message.get("text") or "") == "commit":
             yield pcm.finish()
             yield Commit()

@@ -25,6 +25,8 @@ router = APIRouter(tags=["transcription"])
 MAX_FIELD_BYTES = 16 * 1024**2
 """Of one text field; data URLs may be long."""
 MAX_FIELDS = 1000
+LONG = 120.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
         transcript = await _hear(request, core, upload)
     if transcript is None:
         return Response(status_code=499)
-    body = openai_rest.render(transcript, upload.form)
+    body = await _rendered(transcript, upload.form, core)
     return Response(
         body,
         media_type=openai_rest.MEDIA_TYPES[upload.form.response_format],
@@ -62,7 +64,7 @@ async def translate(request: Request, core: CoreDep) -> Response:
         transcript = await _hear(request, core, upload, translate_to="en")
     if transcript is None:
         return Response(status_code=499)
-    body = openai_rest.render(replace(transcript, language="en"), upload.form)
+    body = await _rendered(replace(transcript, language="en"), upload.form, core)
     return Response(body, media_type=openai_rest.MEDIA_TYPES[upload.form.response_format])
 
 
@@ -114,6 +116,14 @@ async def _hear(request: Request, core: Core, upload: Upload, translate_to: str 
         raise DeadlineError(seconds) from None
     except ClientGoneError:
         return None
+
+
+async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core) -> str:
+    """Render a transcript; a long one in a thread, as subtitles of hours take half a second."""
+    if transcript.audio.duration <= LONG:
+        return openai_rest.render(transcript, form)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
 
 
 def _streamed(upload: Upload, core: Core) -> Response:
