@@ -55,7 +55,8 @@ OUTPUTS = {
 def cache_shapes(model: Any) -> tuple[list[int], list[int]]:  # NeMo is untyped
     """Shapes of the two caches of one stream."""
     layers, width = len(model.encoder.layers), model.encoder.d_model
-    return [layers, LEFT_CONTEXT, 2 * width], [layers, width, model.encoder.conv_context_size[0]]
+    heads = model.encoder.layers[0].self_attn.h
+    return [layers, 2 * heads, LEFT_CONTEXT, width // heads], [layers, width, model.encoder.conv_context_size[0]]
 
 
 def example(model: Any, name: str) -> tuple[torch.Tensor, ...]:  # NeMo is untyped

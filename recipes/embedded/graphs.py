@@ -1,8 +1,13 @@
 """The trained network written for export: one graph for whole recordings, one for streams.
 
 Both compute what NeMo's encoder computes with its `chunked_limited` attention, with less work:
-attention is done chunk by chunk instead of under a mask (whole recordings), keys and values are
-cached instead of the layers' inputs (streams), and the projected positions are constants.
+
+- attention is done chunk by chunk instead of under a mask (whole recordings),
+- keys and values are cached instead of the layers' inputs (streams),
+- the projected positions are constants, queries, keys and values of all heads come of one product,
+- frames of all recordings of a batch are rows of one matrix wherever they don't look at each other, so that a bias is
+  part of its product,
+- factors and padding lie in weights and convolutions.
 
 A stream's first chunk is a chunk like all others: its features are preceded by `FIRST_PADDING`
 frames of anything, and every stage of the subsampling silences what they become.
@@ -18,6 +23,8 @@ from torch.nn import functional
 
 LONGEST_CHUNK = max(LOOK_AHEADS) + 1
 """Encoder frames in the longest chunk."""
+REACH = LEFT_CONTEXT + LONGEST_CHUNK
+"""Encoder frames that such a chunk sees."""
 OVERLAP = 9
 """Feature frames that a step repeats from the one before."""
 DROP = 2
@@ -31,6 +38,33 @@ HIDDEN = -1e4
 def frames_before(count: int, lengths: Tensor) -> Tensor:
     """1.0 where the frame's index is below the row's length: [batch, count]."""
     return (torch.arange(count).unsqueeze(0) < lengths.unsqueeze(1)).float()
+
+
+class Padded(torch.autograd.Function):
+    """A convolution with its padding inside: ONNX has that for uneven padding, too, PyTorch has not."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        """Convolve x [batch, channels, …] by a weight, plus bias; given are also pads, stride and groups.
+
+        `pads` has those before all axes, then those behind.
+        """
+        del ctx
+        x, weight, bias, pads, stride, groups = given
+        sides = len(pads) // 2
+        padding = [pads[place] for axis in reversed(range(sides)) for place in (axis, axis + sides)]
+        convolve = functional.conv1d if sides == 1 else functional.conv2d
+        return convolve(functional.pad(x, padding), weight, bias, stride=stride, groups=groups)
+
+    @staticmethod
+    def symbolic(graph: Any, *given: Any) -> Any:
+        """Write the node."""
+        x, weight, bias, pads, stride, groups = given
+        strides = [stride] * (len(pads) // 2)
+        sizes = weight.type().sizes()[2:]
+        return graph.op(
+            "Conv", x, weight, bias, pads_i=pads, strides_i=strides, kernel_shape_i=sizes, group_i=groups
+        )
 
 
 class Subsampling(nn.Module):
@@ -51,84 +85,99 @@ class Subsampling(nn.Module):
             if before is not None:
                 heard = heard - frames_before(x.shape[2], before)
                 before = torch.div(before, 2, rounding_mode="floor")
-            x = functional.relu(mixer(stage(x * heard.unsqueeze(1).unsqueeze(3))))
+            x = x * heard.unsqueeze(1).unsqueeze(3)
+            x = functional.relu(mixer(Padded.apply(x, stage.weight, stage.bias, [2, 2, 1, 1], 2, stage.groups)))
             lengths = torch.div(lengths, 2, rounding_mode="floor") + 1
         return self.out(x.transpose(1, 2).flatten(2)), lengths
 
 
 class Attention(nn.Module):
-    """Relative-position attention of chunks over themselves and the frames before them."""
+    """Relative-position attention of chunks over themselves and the frames before them.
+
+    Heads come first: a query, key or value has the shape [heads, …, frames, width of a head].
+    """
 
     def __init__(self, attention: Any, positions: Tensor) -> None:  # NeMo is untyped
         super().__init__()
-        self.inner = attention
         self.heads, self.width = attention.h, attention.d_k
+        self.out = attention.linear_out
         with torch.no_grad():
             places = attention.linear_pos(positions).view(-1, self.heads, self.width)
-            bias = attention.linear_q.bias.view(self.heads, self.width)
+            query, key, value = attention.linear_q, attention.linear_k, attention.linear_v
             scale = self.width**-0.5
-            weight = attention.linear_q.weight
             self.register_buffer("places", places.permute(1, 2, 0).contiguous())
-            self.register_buffer("query_weight", (weight * scale).t().contiguous())
-            self.register_buffer("content_bias", ((bias + attention.pos_bias_u) * scale).flatten())
-            self.register_buffer("place_bias", ((bias + attention.pos_bias_v) * scale).flatten())
+            scaled = query.weight * scale
+            self.register_buffer("weight", torch.cat([scaled, scaled, key.weight, value.weight]))
+            biases = [(query.bias + bias.flatten()) * scale for bias in (attention.pos_bias_u, attention.pos_bias_v)]
+            self.register_buffer("bias", torch.cat([*biases, key.bias, value.bias]))
 
-    def split(self, x: Tensor) -> Tensor:
-        """[..., frames, heads * width] to [..., heads, frames, width]."""
-        return x.unflatten(-1, (self.heads, self.width)).transpose(-3, -2)
+    def project(self, x: Tensor) -> Tensor:
+        """[frames, D] to queries for content, queries for places, keys and values: [frames, 4 heads, width]."""
+        return functional.linear(x, self.weight, self.bias).view(-1, 4 * self.heads, self.width)
 
-    def keys_and_values(self, x: Tensor) -> Tensor:
-        """Keys and values side by side: [..., frames, 2 * heads * width]."""
-        return torch.cat([self.inner.linear_k(x), self.inner.linear_v(x)], dim=-1)
-
-    def forward(self, x: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
-        """Chunks `x` [..., chunk, D] look at `seen` [..., 70 + chunk, 2 D]; `hidden` [..., 1, 1, 70 + chunk]."""
-        query = torch.matmul(x, self.query_weight)
-        key, value = seen.chunk(2, dim=-1)
-        content = torch.matmul(self.split(query + self.content_bias), self.split(key).transpose(-2, -1))
-        chunk = x.shape[-2]
-        places = self.places[:, :, LONGEST_CHUNK - chunk : LONGEST_CHUNK + LEFT_CONTEXT + chunk - 1]
-        place = self.shift(torch.matmul(self.split(query + self.place_bias), places), chunk)
-        weights = torch.softmax(content + place + hidden, dim=-1)
-        mixed = torch.matmul(weights, self.split(value)).transpose(-3, -2).flatten(-2)
-        return self.inner.linear_out(mixed)
+    def by_place(self, query: Tensor, chunk: int) -> Tensor:
+        """Scores of each distance, from the farthest seen to one beyond the farthest ahead: [heads, …, chunk, span]."""
+        farthest = LONGEST_CHUNK - chunk
+        return torch.matmul(query, self.places[:, :, farthest : farthest + LEFT_CONTEXT + 2 * chunk])
 
     @staticmethod
     def shift(scores: Tensor, chunk: int) -> Tensor:
-        """From scores by distance [..., chunk, 70 + 2 chunk - 1] to scores by key [..., chunk, 70 + chunk]."""
-        span = LEFT_CONTEXT + 2 * chunk - 1
-        flat = functional.pad(scores, (0, 1)).flatten(-2)[..., chunk - 1 : -1]
-        return flat.unflatten(-1, (chunk, span))[..., : LEFT_CONTEXT + chunk]
+        """From scores by distance, flat [a, b, chunk * span], to scores by key [a, b, chunk, 70 + chunk].
+
+        Each row begins a distance later than the next one: read with rows that are one shorter, they stand in line.
+        """
+        shorter = LEFT_CONTEXT + 2 * chunk - 1
+        flat = scores[:, :, chunk - 1 : chunk - 1 + chunk * shorter]
+        return flat.reshape(flat.shape[0], flat.shape[1], chunk, shorter)[..., : LEFT_CONTEXT + chunk]
+
+    @staticmethod
+    def mix(query: Tensor, key: Tensor, value: Tensor, place: Tensor, hidden: Tensor) -> Tensor:
+        """Attend: [a, b, chunk, width], with keys and values [a, b, 70 + chunk, width] and scores of places."""
+        scores = torch.matmul(query, key.transpose(-2, -1)) + place + hidden
+        return torch.matmul(torch.softmax(scores, dim=-1), value)
+
+
+class FeedForward(nn.Module):
+    """Half a feed-forward layer: its factor is part of the weights."""
+
+    def __init__(self, norm: nn.Module, layer: Any) -> None:  # NeMo is untyped
+        super().__init__()
+        self.norm, self.first = norm, layer.linear1
+        self.register_buffer("weight", 0.5 * layer.linear2.weight.detach())
+        self.register_buffer("bias", 0.5 * layer.linear2.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[frames, D] to [frames, D]."""
+        return x + functional.linear(functional.silu(self.first(self.norm(x))), self.weight, self.bias)
 
 
 class Block(nn.Module):
-    """One Conformer layer, shared by both graphs."""
+    """One Conformer layer, shared by both graphs; frames of all recordings are rows [frames, D]."""
 
     def __init__(self, layer: Any, positions: Tensor) -> None:  # NeMo is untyped
         super().__init__()
         self.layer = layer
+        self.first = FeedForward(layer.norm_feed_forward1, layer.feed_forward1)
+        self.second = FeedForward(layer.norm_feed_forward2, layer.feed_forward2)
         self.attention = Attention(layer.self_attn, positions)
 
-    def convolve(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Causal convolution of [batch, frames, D] after `past` [batch, D, 8]; also the next past."""
+    def gated(self, x: Tensor) -> Tensor:
+        """What the convolution hears: [frames, D] to [frames, D]."""
+        inner = self.layer.conv.pointwise_conv1
+        x = functional.linear(self.layer.norm_conv(x), inner.weight.squeeze(2), inner.bias)
+        return functional.glu(x, dim=-1)
+
+    def convolve(self, x: Tensor, pads: list[int]) -> Tensor:
+        """Convolve over time, [batch, D, frames + past] to rows [frames, D]."""
         conv = self.layer.conv
-        x = functional.linear(x, conv.pointwise_conv1.weight.squeeze(2), conv.pointwise_conv1.bias)
-        x = torch.cat([past, functional.glu(x, dim=-1).transpose(1, 2)], dim=2)
         inner = conv.depthwise_conv
-        y = functional.conv1d(x, inner.weight, inner.bias, groups=inner.groups).transpose(1, 2)
-        y = functional.silu(conv.batch_norm(y))
-        return functional.linear(y, conv.pointwise_conv2.weight.squeeze(2), conv.pointwise_conv2.bias), x[:, :, -8:]
+        y = Padded.apply(x, inner.weight, inner.bias, pads, 1, inner.groups)
+        y = functional.silu(conv.batch_norm(y.transpose(1, 2).reshape(-1, x.shape[1])))
+        return functional.linear(y, conv.pointwise_conv2.weight.squeeze(2), conv.pointwise_conv2.bias)
 
-    def before(self, x: Tensor) -> Tensor:
-        """First half feed-forward."""
-        return x + 0.5 * self.layer.feed_forward1(self.layer.norm_feed_forward1(x))
-
-    def after(self, x: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Convolution, second half feed-forward, norm."""
-        convolved, past = self.convolve(self.layer.norm_conv(x), past)
-        x = x + convolved
-        x = x + 0.5 * self.layer.feed_forward2(self.layer.norm_feed_forward2(x))
-        return self.layer.norm_out(x), past
+    def after(self, x: Tensor) -> Tensor:
+        """Second half feed-forward, norm."""
+        return self.layer.norm_out(self.second(x))
 
 
 class Network(nn.Module):
@@ -139,13 +188,13 @@ class Network(nn.Module):
         encoder = model.encoder
         self.subsampling = Subsampling(encoder.pre_encode)
         centre = encoder.pos_enc.pe.shape[1] // 2
-        table = encoder.pos_enc.pe[0, centre - LEFT_CONTEXT - LONGEST_CHUNK + 1 : centre + LONGEST_CHUNK]
+        table = encoder.pos_enc.pe[0, centre - LEFT_CONTEXT - LONGEST_CHUNK + 1 : centre + LONGEST_CHUNK + 1]
         self.blocks = nn.ModuleList([Block(layer, table) for layer in encoder.layers])
         self.output = model.decoder.decoder_layers[0]
         self.width = encoder.d_model
 
     def logprobs(self, x: Tensor) -> Tensor:
-        """[batch, frames, D] to log-probabilities [batch, frames, sub-words + 1]."""
+        """Rows [frames, D] to log-probabilities [frames, sub-words + 1]."""
         return functional.log_softmax(functional.linear(x, self.output.weight.squeeze(2), self.output.bias), dim=-1)
 
 
@@ -155,28 +204,38 @@ class Offline(Network):
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mels [batch, 80, frames] and lengths to log-probabilities and their lengths."""
         x, lengths = self.subsampling(audio_signal, length, None)
-        frames = x.shape[1]
+        batch, frames = x.shape[0], x.shape[1]
         chunks = (frames + LONGEST_CHUNK - 1) // LONGEST_CHUNK
-        x = functional.pad(x, (0, 0, 0, chunks * LONGEST_CHUNK - frames))
-        places = torch.arange(chunks).unsqueeze(1) * LONGEST_CHUNK + torch.arange(LEFT_CONTEXT + LONGEST_CHUNK)
-        places = places - LEFT_CONTEXT
-        visible = (places.unsqueeze(0) >= 0) & (places.unsqueeze(0) < lengths.view(-1, 1, 1))
-        hidden = ((~visible).float() * HIDDEN).unsqueeze(2).unsqueeze(2)
-        past = x.new_zeros(x.shape[0], self.width, 8)
+        padded = chunks * LONGEST_CHUNK
+        x = functional.pad(x, (0, 0, 0, padded - frames)).reshape(-1, self.width)
+        seen, hidden = self.sight(batch, chunks, lengths)
         for block in self.blocks:
-            x = block.before(x)
-            y = block.layer.norm_self_att(x)
-            seen = self.windows(block.attention.keys_and_values(y), chunks)
-            y = block.attention(y.unflatten(1, (chunks, LONGEST_CHUNK)), seen, hidden)
-            x, _ = block.after(x + y.flatten(1, 2), past)
-        return self.logprobs(x[:, :frames]), lengths
+            x = block.first(x)
+            x = x + self.attend(block.attention, block.layer.norm_self_att(x), seen, hidden)
+            heard = block.gated(x).reshape(batch, padded, self.width).transpose(1, 2)
+            x = block.after(x + block.convolve(heard, [8, 0]))
+        return self.logprobs(x).reshape(batch, padded, -1)[:, :frames], lengths
 
     @staticmethod
-    def windows(x: Tensor, chunks: int) -> Tensor:
-        """[batch, chunks * 14, D] to what each chunk sees: [batch, chunks, 84, D]."""
-        x = functional.pad(x, (0, 0, LEFT_CONTEXT, 0)).unflatten(1, (-1, LONGEST_CHUNK))
-        reach = LEFT_CONTEXT // LONGEST_CHUNK + 1
-        return torch.cat([x[:, k : k + chunks] for k in range(reach)], dim=2)
+    def sight(batch: int, chunks: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows that the chunks see, flat [batch * chunks * 84], and what hides some of them [batch * chunks, 1, 84]."""
+        places = torch.arange(chunks).unsqueeze(1) * LONGEST_CHUNK + torch.arange(REACH) - LEFT_CONTEXT
+        visible = (places.unsqueeze(0) >= 0) & (places.unsqueeze(0) < lengths.view(-1, 1, 1))
+        hidden = ((~visible).float() * HIDDEN).reshape(-1, 1, REACH)
+        rows = torch.arange(batch).view(-1, 1, 1) * (chunks * LONGEST_CHUNK) + places.clamp(min=0).unsqueeze(0)
+        return rows.flatten(), hidden
+
+    @staticmethod
+    def attend(attention: Attention, x: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
+        """Rows [batch * chunks * 14, D] to as many."""
+        heads, width = attention.heads, attention.width
+        parts = attention.project(x).transpose(0, 1)
+        content, place, key, value = parts.split(heads)
+        key, value = (part.index_select(1, seen).reshape(heads, -1, REACH, width) for part in (key, value))
+        place = attention.by_place(place, LONGEST_CHUNK).reshape(heads, -1, LONGEST_CHUNK * attention.places.shape[2])
+        content = content.reshape(heads, -1, LONGEST_CHUNK, width)
+        mixed = attention.mix(content, key, value, attention.shift(place, LONGEST_CHUNK), hidden)
+        return attention.out(mixed.reshape(heads, -1, width).transpose(0, 1).reshape(-1, heads * width))
 
 
 class Streaming(Network):
@@ -192,23 +251,39 @@ class Streaming(Network):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Map a chunk's log-mels [batch, 80, 9 + 8 chunk] and the caches to log-probabilities and the next caches.
 
-        `cache_last_channel` [batch, layers, 70, 2 D] has keys and values, `cache_last_time`
+        `cache_last_channel` [batch, layers, 2 heads, 70, width of a head] has keys and values, `cache_last_time`
         [batch, layers, D, 8] the convolutions' past, `cache_last_channel_len` [batch] the frames seen (at most 70).
         """
         before = (FIRST_PADDING - 8 * cache_last_channel_len).clamp(min=0)
         x, lengths = self.subsampling(audio_signal, length, before)
         x, lengths = x[:, DROP:], (lengths - DROP).clamp(min=0)
-        chunk = x.shape[1]
+        batch, chunk = x.shape[0], x.shape[1]
         places = torch.arange(LEFT_CONTEXT + chunk).unsqueeze(0) - LEFT_CONTEXT
         visible = (places >= -cache_last_channel_len.unsqueeze(1)) & (places < lengths.unsqueeze(1))
         hidden = ((~visible).float() * HIDDEN).unsqueeze(1).unsqueeze(1)
+        x = x.reshape(-1, self.width)
         channels, times = [], []
         for number, block in enumerate(self.blocks):
-            x = block.before(x)
-            y = block.layer.norm_self_att(x)
-            seen = torch.cat([cache_last_channel[:, number], block.attention.keys_and_values(y)], dim=1)
-            channels.append(seen[:, -LEFT_CONTEXT:])
-            x, past = block.after(x + block.attention(y, seen, hidden), cache_last_time[:, number])
-            times.append(past)
+            x = block.first(x)
+            parts = block.attention.project(block.layer.norm_self_att(x))
+            parts = parts.reshape(batch, chunk, -1, block.attention.width).transpose(1, 2)
+            mixed, seen = self.attend(block.attention, parts, cache_last_channel[:, number], hidden)
+            channels.append(seen[:, :, -LEFT_CONTEXT:])
+            x = x + block.attention.out(mixed.transpose(1, 2).reshape(-1, self.width))
+            heard = block.gated(x).reshape(batch, chunk, self.width).transpose(1, 2)
+            heard = torch.cat([cache_last_time[:, number], heard], dim=2)
+            times.append(heard[:, :, -8:])
+            x = block.after(x + block.convolve(heard, [0, 0]))
         seen_frames = (cache_last_channel_len + chunk).clamp(max=LEFT_CONTEXT)
-        return self.logprobs(x), lengths, torch.stack(channels, 1), torch.stack(times, 1), seen_frames
+        logprobs = self.logprobs(x).reshape(batch, chunk, -1)
+        return logprobs, lengths, torch.stack(channels, 1), torch.stack(times, 1), seen_frames
+
+    @staticmethod
+    def attend(attention: Attention, parts: Tensor, past: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend, and give all that was seen [batch, 2 heads, 70 + chunk, width]; `past` is that of the step before."""
+        heads, chunk = attention.heads, parts.shape[2]
+        content, place, key, value = parts.split(heads, dim=1)
+        seen = torch.cat([past, torch.cat([key, value], dim=1)], dim=2)
+        place = attention.by_place(place, chunk).flatten(2)
+        key, value = seen.split(heads, dim=1)
+        return attention.mix(content, key, value, attention.shift(place, chunk), hidden), seen
