@@ -96,7 +96,7 @@ def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -
         "max_seconds": 30.0,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "graphs": {"offline": "offline.onnx"},
-        "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+        "sha256": {file.name: file_digest(file) for file in sorted(folder.iterdir())},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest | measured, indent=2) + "\n", encoding="utf-8")
 
@@ -221,6 +221,6 @@ ONNX_ASR_FEATURES: Final[dict[str, Any]] = {
 """What onnx-asr computes, in the words of a bundle."""
 
 
-def _sha256(file: Path) -> str:
+def file_digest(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
