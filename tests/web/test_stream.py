@@ -63,6 +63,16 @@ def test_speech_becomes_partials_and_a_final(server: str) -> None:
     assert finals(events) == [HEARD]
 
 
+def test_the_lag_is_how_much_came_beyond_what_was_heard(server: str) -> None:
+    sound = pcm(np.concatenate([sample(), silence(1.5), sample()[:8000]]))
+    for pieces in ([sound], list(parts(sound, 0, 9000))):
+        told = [event for event in converse(server, pieces) if event["type"] in ("partial", "final")]
+        for event in told:
+            assert 0 <= event["lag"] <= max(0, event["received"] / 32 - 1000 * event["until"]) + 1
+        assert (told[-1]["received"], told[-1]["lag"]) == (len(sound), 0)
+    assert converse(server, [sound])[2]["lag"] > 4000  # all was there when the first words were told
+
+
 def test_a_live_transcript_is_that_of_the_file(server: str) -> None:
     document = httpx.post(f"{server}/transcribe", files={"file": SPEECH.read_bytes()}).json()
     (final,) = [event for event in converse(server, [pcm(sample())]) if event["type"] == "final"]

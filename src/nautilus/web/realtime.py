@@ -15,8 +15,9 @@ from nautilus.errors import BadRequestError, NautilusError, NotReadyError, Unsup
 from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
+from nautilus.stream.sound import read_pcm
 from nautilus.types import SAMPLE_RATE
-from nautilus.web.stream import STOPPING, read, receive, refuse
+from nautilus.web.stream import STOPPING, receive, refuse
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.live import look_ahead_for
 
@@ -104,7 +105,7 @@ class Conversation:
     async def _obey(self, event: dict[str, Any]) -> list[Command]:
         match event["type"]:
             case "input_audio_buffer.append":
-                sound = await read(self._pcm, wire.read_audio(event), self._core.threads)
+                sound = await read_pcm(self._pcm, wire.read_audio(event), self._core.threads)
                 self._uncommitted += len(sound)
                 return [sound]
             case "input_audio_buffer.commit":
