@@ -17,6 +17,7 @@ from websockets.sync.client import ClientConnection
 
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
+from tests.audio.media import RECORDERS, record
 from tests.conftest import running
 from tests.engines.sounds import sample, silence, speech_clips
 from tests.web.test_stream import HEARD, converse, finals, opened, pcm
@@ -110,6 +111,19 @@ def test_connections_cut_at_random_lose_and_double_nothing(server: str, seed: in
     assert_whole(events)
     assert said(events) == said(converse(server, [sound]))
     assert finals(events)[0] == HEARD
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_container_goes_on_from_the_very_byte(server: str, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    sound = record(np.concatenate([sample(), silence(1.2)] * 3), RECORDERS["webm"])
+    client = Client(server, sound, "encoding=webm&delay=xhigh")
+    while client.send(20_000, chance) < len(sound):
+        pass
+    events = client.finish()
+    assert client.cuts > 5
+    assert_whole(events)
+    assert said(events) == said(converse(server, [sound], "encoding=webm&delay=xhigh"))
 
 
 @pytest.mark.speech

@@ -98,7 +98,11 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation)
 
 @asynccontextmanager
 async def _sound(core: Core, query: live.StreamQuery) -> AsyncIterator[Sound]:
-    yield RawSound(PcmStream(query.encoding, query.rate), core.threads)
+    if isinstance(query.sound, live.RawFormat):
+        yield RawSound(PcmStream(query.sound.encoding, query.sound.rate), core.threads)
+        return
+    async with core.sandbox.listen(query.sound) as sound:
+        yield sound
 
 
 def _told(event: Event, conversation: Conversation) -> dict[str, Any]:

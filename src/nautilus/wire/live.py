@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from nautilus.audio.live_decode import CONTAINERS, Container
 from nautilus.audio.pcm import ENCODINGS, RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.types import SAMPLE_RATE, Word
@@ -28,13 +29,20 @@ WISHES: Final[tuple[Wish, ...]] = ("commit", "end")
 
 
 @dataclass(frozen=True, slots=True)
+class RawFormat:
+    """Samples that say nothing of themselves."""
+
+    encoding: Encoding = "pcm16"
+    rate: int = SAMPLE_RATE
+    """Hertz."""
+
+
+@dataclass(frozen=True, slots=True)
 class StreamQuery:
     """What a client asks for when it connects."""
 
     model: str | None = None
-    encoding: Encoding = "pcm16"
-    rate: int = SAMPLE_RATE
-    """Hertz."""
+    sound: RawFormat | Container = RawFormat()
     delay: str = USUAL_DELAY
     session: str | None = None
     """The stream to go on with; the others then say nothing."""
@@ -53,8 +61,7 @@ def read_query(query: Mapping[str, str]) -> StreamQuery:
     if "after" in query and not session:
         raise BadRequestError("after needs the session of which it is an event.", "after")
     after = _number(query.get("after", "0"))
-    encoding = _encoding(query.get("encoding", "pcm16"))
-    return StreamQuery(query.get("model") or None, encoding, _rate(query), delay, session, after)
+    return StreamQuery(query.get("model") or None, _sound(query), delay, session, after)
 
 
 def look_ahead_for(delay: str, known: Sequence[float]) -> float:
@@ -137,11 +144,18 @@ def _event(kind: Kind, **fields: Any) -> Body:
     return {"type": kind, **fields}
 
 
-def _encoding(given: str) -> Encoding:
-    for known in ENCODINGS:
-        if given == known:
-            return known
-    raise BadRequestError(f"encoding must be one of {', '.join(ENCODINGS)}, not '{given[:50]}'.", "encoding")
+def _sound(query: Mapping[str, str]) -> RawFormat | Container:
+    given = query.get("encoding", "pcm16")
+    for raw in ENCODINGS:
+        if given == raw:
+            return RawFormat(raw, _rate(query))
+    for container in CONTAINERS:
+        if given == container:
+            if "rate" in query:
+                raise BadRequestError(f"rate is for raw samples; {container} says it itself. Leave it out.", "rate")
+            return container
+    known = ", ".join((*ENCODINGS, *CONTAINERS))
+    raise BadRequestError(f"encoding must be one of {known}, not '{given[:50]}'.", "encoding")
 
 
 def _number(given: str) -> int:
