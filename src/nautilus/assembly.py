@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from threadpoolctl import threadpool_limits
 
+from nautilus.access.secrets import ClientSecrets
 from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
@@ -44,6 +45,7 @@ class Core:
     default_model: str
     drain: Drain
     conversations: Conversations
+    client_secrets: ClientSecrets
     threads: Executor
     """For what would hold the event loop for long."""
 
@@ -87,9 +89,10 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
+            secrets = ClientSecrets(settings.client_secret_key.get_secret_value())
             pipeline, drain = Pipeline(sandbox, pool, threads, settings.audio), Drain()
             async with open_conversations(settings.stream, drain) as conversations:
-                yield Core(settings, catalog, pool, pipeline, sandbox, default, drain, conversations, threads)
+                yield Core(settings, catalog, pool, pipeline, sandbox, default, drain, conversations, secrets, threads)
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

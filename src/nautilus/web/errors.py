@@ -75,6 +75,8 @@ def response(error: errors.NautilusError) -> JSONResponse:
     headers = {}
     if retry_after := getattr(error, "retry_after", None):
         headers["Retry-After"] = str(max(1, ceil(retry_after)))
+    if isinstance(error, errors.UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.DeadlineError):
         headers["x-should-retry"] = "false"
     return JSONResponse(error_body(error, row.kind, message), row.status, headers)

@@ -32,6 +32,7 @@ FORMATS: Final[dict[str, tuple[Encoding, int]]] = {
     "g711_alaw": ("alaw", TELEPHONE),
 }
 NAMES: Final[dict[Encoding, str]] = {"pcm16": "audio/pcm", "mulaw": "audio/pcmu", "alaw": "audio/pcma"}
+OLDER_NAMES: Final[dict[Encoding, str]] = {"pcm16": "pcm16", "mulaw": "g711_ulaw", "alaw": "g711_alaw"}
 UPDATES: Final = ("session.update", "transcription_session.update")
 INCLUDE_LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
@@ -59,30 +60,50 @@ class RealtimeSession:
     vad: ServerVad | None = ServerVad()
     """None: the client commits."""
     logprobs: bool = False
+    expires_at: int | None = None
+    """When the connection is closed, in seconds since 1970."""
 
     def body(self, model: str) -> Body:
         """Return the session as events show it; `model` is what really hears."""
         audio = {"type": NAMES[self.encoding]} | ({"rate": self.rate} if self.encoding == "pcm16" else {})
-        vad = self.vad and {
-            "type": "server_vad",
-            "threshold": self.vad.threshold,
-            "prefix_padding_ms": self.vad.prefix_padding_ms,
-            "silence_duration_ms": self.vad.silence_duration_ms,
-        }
         transcription = {"model": model, "language": self.language, "delay": self.delay}
         return {
             "type": "transcription",
             "object": "realtime.transcription_session",
             "id": self.id,
+            "expires_at": self.expires_at,
             "audio": {
                 "input": {
                     "format": audio,
                     "transcription": transcription,
                     "noise_reduction": None,
-                    "turn_detection": vad,
+                    "turn_detection": self._turns(),
                 }
             },
             "include": [INCLUDE_LOGPROBS] if self.logprobs else None,
+        }
+
+    def flat(self, model: str) -> Body:
+        """Return the session as the older API shows it."""
+        return {
+            "id": self.id,
+            "object": "realtime.transcription_session",
+            "modalities": ["text", "audio"],
+            "input_audio_format": OLDER_NAMES[self.encoding],
+            "input_audio_transcription": {"model": model, "language": self.language, "prompt": ""},
+            "input_audio_noise_reduction": None,
+            "turn_detection": self._turns(),
+            "include": [INCLUDE_LOGPROBS] if self.logprobs else None,
+        }
+
+    def _turns(self) -> Body | None:
+        if self.vad is None:
+            return None
+        return {
+            "type": "server_vad",
+            "threshold": self.vad.threshold,
+            "prefix_padding_ms": self.vad.prefix_padding_ms,
+            "silence_duration_ms": self.vad.silence_duration_ms,
         }
 
 
