@@ -138,6 +138,8 @@ class Conversation:
                 await self._complain(error.code, str(error), error.param, event.get("event_id"))
 
     async def _obey(self, event: dict[str, Any]) -> list[Command]:
+        if event["type"] not in wire.ACCEPTED:
+            raise UnsupportedError(f"This server transcribes; it knows no '{event['type'][:80]}'.", "type")
         match event["type"]:
             case "input_audio_buffer.append":
                 sound = await read_pcm(self._pcm, wire.read_audio(event), self._core.threads)
@@ -150,10 +152,8 @@ class Conversation:
                 self._items.forget()
                 await self._send(self._items.event("input_audio_buffer.cleared"))
                 return [Clear()]
-            case kind if kind in wire.UPDATES:
+            case _:
                 return [await self._change(event)]
-            case kind:
-                raise UnsupportedError(f"This server transcribes; it knows no '{kind[:80]}'.", "type")
 
     async def _commit(self, event_id: object) -> list[Command]:
         if self._uncommitted < LEAST * SAMPLE_RATE:
@@ -169,7 +169,7 @@ class Conversation:
         if (session.encoding, session.rate) != (self._session.encoding, self._session.rate):
             self._pcm = PcmStream(session.encoding, session.rate)
         self._session = session
-        await self._send(self._items.event(f"{event['type']}d", session=self._shown()))
+        await self._send(self._items.event(wire.UPDATES[event["type"]], session=self._shown()))
         return Change(self._limits())
 
     async def _complain(self, code: str, message: str, param: str | None, event_id: object) -> None:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from nautilus.audio.pcm import RATES, Encoding
 from nautilus.errors import BadRequestError
@@ -33,7 +33,28 @@ FORMATS: Final[dict[str, tuple[Encoding, int]]] = {
 }
 NAMES: Final[dict[Encoding, str]] = {"pcm16": "audio/pcm", "mulaw": "audio/pcmu", "alaw": "audio/pcma"}
 OLDER_NAMES: Final[dict[Encoding, str]] = {"pcm16": "pcm16", "mulaw": "g711_ulaw", "alaw": "g711_alaw"}
-UPDATES: Final = ("session.update", "transcription_session.update")
+Kind: TypeAlias = Literal[
+    "session.created",
+    "session.updated",
+    "transcription_session.updated",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "input_audio_buffer.cleared",
+    "conversation.item.added",
+    "conversation.item.done",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "error",
+]
+"""Every event that clients are told."""
+UPDATES: Final[dict[str, Kind]] = {
+    "session.update": "session.updated",
+    "transcription_session.update": "transcription_session.updated",
+}
+"""How each dialect changes its session, and is told of it."""
+ACCEPTED: Final = ("input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", *UPDATES)
+"""Every event that clients may send."""
 INCLUDE_LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
 
@@ -201,7 +222,7 @@ class Items:
         self._text: list[str] = []  # of the item, deltas so far
         self._logprobs: list[Body] = []
 
-    def event(self, kind: str, **fields: Any) -> Body:
+    def event(self, kind: Kind, **fields: Any) -> Body:
         """Return an event with a number of its own."""
         return {"type": kind, "event_id": f"event_{next(self._numbers)}"} | fields
 
