@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,21 @@ def test_connections_cut_at_random_lose_and_double_nothing(server: str, seed: in
     assert_whole(events)
     assert said(events) == said(converse(server, [sound]))
     assert finals(events)[0] == HEARD
+
+
+def test_many_broken_connections_at_once_do_not_mix_their_streams(server: str) -> None:
+    spoken = [pcm(sample()), pcm(np.concatenate([sample()[20_000:], silence(1.2), sample()]))]
+    expected = [said(converse(server, [sound])) for sound in spoken]
+
+    def speak(number: int) -> bool:
+        chance = random.Random(number)  # noqa: S311 - no secret
+        client = Client(server, spoken[number % 2])
+        while client.send(40_000, chance) < len(spoken[number % 2]):
+            pass
+        return said(client.finish()) == expected[number % 2]
+
+    with ThreadPoolExecutor(10) as threads:
+        assert list(threads.map(speak, range(10))) == [True] * 10
 
 
 @pytest.mark.parametrize("seed", range(2))

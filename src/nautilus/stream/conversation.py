@@ -163,7 +163,7 @@ class Conversation:
     def hold(self, after: int = -1) -> Hold:
         """Take it over, and have all events after that one told again. Raises BadRequestError, SessionGoneError."""
         self._events.rewind(after)
-        self._hold = Hold()
+        self._hold, self._leaving = Hold(), False
         self._changes.tell()
         return self._hold
 
