@@ -199,9 +199,12 @@ async def _microphone(device: str | None, stop: asyncio.Event) -> AsyncGenerator
 
     with _open_microphone(device, heard):
         while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PIECE):
-                    yield await pieces.get()
+            try:
+                async with asyncio.timeout(PIECE):  # to see whether it is to stop
+                    piece = await pieces.get()
+            except TimeoutError:
+                continue
+            yield piece
 
 
 def _sounddevice() -> Any:
