@@ -18,6 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.engines.sounds import sample
 from tests.web.clips import SPEECH, spoken
+from tests.web.test_resume import break_off
 from tests.web.test_stream import HEARD, pcm
 
 COMMAND = (sys.executable, "-m", "nautilus")
@@ -101,6 +102,18 @@ def test_live_speech_under_way_is_told_before_the_end(tmp_path: Path) -> None:
             assert connection.close_code == 1012
         process.communicate(timeout=20)
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+def test_a_stream_kept_for_a_vanished_client_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    with serving(tmp_path) as (process, url):
+        with connect(f"{url.replace('http', 'ws')}/v1/stream", compression=None) as connection:
+            connection.send(pcm(sample()))
+            connection.recv()
+            break_off(connection, 0)
+        process.send_signal(signal.SIGTERM)
+        _, logs = process.communicate(timeout=15)  # less than the 30 s that it would be kept
+    assert process.returncode in (0, -signal.SIGTERM)
+    assert "Traceback" not in logs
 
 
 def _until_closed(connection: ClientConnection) -> Iterator[str | bytes]:

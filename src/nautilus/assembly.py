@@ -15,7 +15,8 @@ from typing import TypeAlias
 
 from threadpoolctl import threadpool_limits
 
-from nautilus.audio.sandbox import open_sandbox
+from nautilus.access.secrets import ClientSecrets
+from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
 from nautilus.engines.load import fingerprint, load_engine
@@ -28,6 +29,7 @@ from nautilus.runtime.local import open_local_lane
 from nautilus.runtime.model_process import Job
 from nautilus.runtime.pool import ModelPool, open_pool
 from nautilus.settings import Settings
+from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
 
 
@@ -39,8 +41,11 @@ class Core:
     catalog: Catalog
     pool: ModelPool
     pipeline: Pipeline
+    sandbox: Sandbox
     default_model: str
     drain: Drain
+    conversations: Conversations
+    client_secrets: ClientSecrets
     threads: Executor
     """For what would hold the event loop for long."""
 
@@ -84,8 +89,10 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
-            pipeline = Pipeline(sandbox, pool, threads, settings.audio)
-            yield Core(settings, catalog, pool, pipeline, default, Drain(), threads)
+            secrets = ClientSecrets(settings.client_secret_key.get_secret_value())
+            pipeline, drain = Pipeline(sandbox, pool, threads, settings.audio), Drain()
+            async with open_conversations(settings.stream, drain) as conversations:
+                yield Core(settings, catalog, pool, pipeline, sandbox, default, drain, conversations, secrets, threads)
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

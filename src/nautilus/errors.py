@@ -7,6 +7,8 @@ NautilusError
 │   │   └── AudioTooLongError
 │   ├── UploadTooLargeError
 │   ├── IdleError               a live stream brought nothing for too long
+│   ├── SessionGoneError        a live stream that can't be resumed
+│   ├── UnauthorizedError       a secret that is unknown or has expired
 │   ├── UnsupportedError        the model or the server cannot do that
 │   └── UnknownModelError
 ├── OverloadedError             the caller can retry later
@@ -132,6 +134,24 @@ class IdleError(BadRequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Nothing came for {seconds:g} s; connect again when there is sound to send.")
+
+
+class SessionGoneError(BadRequestError):
+    """A live stream cannot be resumed."""
+
+    code = "session_gone"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"This stream cannot be resumed: {why}. Open a new one.", "session")
+
+
+class UnauthorizedError(BadRequestError):
+    """The secret that came with a request is unknown or has expired."""
+
+    code = "invalid_api_key"
+
+    def __init__(self) -> None:
+        super().__init__("The client secret is wrong or has expired; ask the application's server for a new one.")
 
 
 class ConfigurationError(NautilusError):

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nautilus.audio.sandbox import DecodeLimits
@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     """Seconds after which an unanswered transcription request is given up with 504."""
     drain_seconds: float = Field(default=30.0, ge=0)
     """Seconds that running requests get to finish when the server is told to stop."""
+    client_secret_key: SecretStr = SecretStr("")
+    """Signs the client secrets of `/v1/realtime`; give all servers behind one address the same. Random if empty."""
     log_level: str = "info"
     """debug, info, warning or error."""
     log_format: LogFormat = "auto"

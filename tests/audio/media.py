@@ -51,6 +51,47 @@ def encode(channels: Samples, rate: int, container: str, codec: str, options: di
     return file.getvalue()
 
 
+class _Pipe:
+    """A file that can only be written on."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def write(self, data: bytes) -> int:
+        self.data += data
+        return len(data)
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What records live: a container of unknown length that can't be gone back in."""
+
+    container: str
+    codec: str
+    options: dict[str, str]
+
+
+RECORDERS: dict[str, Recorder] = {
+    "webm": Recorder("webm", "libopus", {"live": "1", "cluster_time_limit": "1000"}),
+    "ogg": Recorder("ogg", "libopus", {"page_duration": "100000"}),
+    "mp4": Recorder("mp4", "aac", {"movflags": "empty_moov+default_base_moof", "frag_duration": "200000"}),
+}
+"""As browsers record: Chrome and Firefox WebM, Firefox Ogg, Safari fragmented MP4."""
+
+
+def record(samples: Samples, recorder: Recorder, rate: int = 48_000) -> bytes:
+    """Write samples at `SAMPLE_RATE` to a pipe, as a browser's MediaRecorder does."""
+    pipe = _Pipe()
+    with av.open(pipe, "w", format=recorder.container, options=recorder.options) as output:
+        stream: Any = output.add_stream(recorder.codec, rate=rate)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples[None]), "fltp", "mono")
+        frame.sample_rate, frame.pts = SAMPLE_RATE, 0
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            output.mux(packet)
+    return bytes(pipe.data)
+
+
 def wav(samples: Samples, rate: int = SAMPLE_RATE) -> bytes:
     """Write 16-bit PCM without FFmpeg; shape (samples,) or (channels, samples)."""
     planes = np.atleast_2d(samples)

@@ -192,7 +192,7 @@ async def test_good_and_broken_files_at_once_give_what_they_give_alone(mp3: byte
         assert await asyncio.gather(*(outcome(sandbox, kinds[n % 7]) for n in range(64))) == [
             expected[n % 7] for n in range(64)
         ]
-        assert repr(sandbox) == "<Sandbox: 0 open of 64, 0 long, 0 decoding of 2, 2 processes, 2 idle>"
+        assert repr(sandbox) == "<Sandbox: 0 open of 64, 0 long, 0 live, 0 decoding of 2, 2 processes, 2 idle>"
 
 
 async def test_a_long_recording_between_its_blocks_does_not_hold_up_a_short_one(mp3: bytes) -> None:

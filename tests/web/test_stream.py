@@ -15,6 +15,7 @@ from websockets.sync.client import ClientConnection, connect
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.types import Waveform
+from tests.audio.media import RECORDERS, record
 from tests.conftest import running
 from tests.engines.sounds import sample, silence
 from tests.web.clips import SPEECH
@@ -61,6 +62,16 @@ def test_speech_becomes_partials_and_a_final(server: str) -> None:
     assert kinds[-2:] == ["final", "end"]
     assert [event["seq"] for event in events] == list(range(len(events)))
     assert finals(events) == [HEARD]
+
+
+def test_the_lag_is_how_much_came_beyond_what_was_heard(server: str) -> None:
+    sound = pcm(np.concatenate([sample(), silence(1.5), sample()[:8000]]))
+    for pieces in ([sound], list(parts(sound, 0, 9000))):
+        told = [event for event in converse(server, pieces) if event["type"] in ("partial", "final")]
+        for event in told:
+            assert 0 <= event["lag"] <= max(0, event["received"] / 32 - 1000 * event["until"]) + 1
+        assert (told[-1]["received"], told[-1]["lag"]) == (len(sound), 0)
+    assert converse(server, [sound])[2]["lag"] > 4000  # all was there when the first words were told
 
 
 def test_a_live_transcript_is_that_of_the_file(server: str) -> None:
@@ -114,6 +125,45 @@ def test_telephones_are_heard(server: str) -> None:
     assert "set a timer for" in text
 
 
+@pytest.mark.parametrize("kind", ["webm", "ogg", "mp4"])
+def test_a_browser_s_recorder_is_heard_however_its_bytes_are_cut(server: str, kind: str) -> None:
+    data = record(sample(), RECORDERS[kind])
+    whole = converse(server, [data], f"encoding={kind}&delay=xhigh")
+    assert finals(whole)[0][:38] == HEARD[:38]
+    assert whole[-1]["received"] == len(data)
+    for seed, longest in ((1, 900), (2, 9000)):
+        query = f"encoding={'auto' if seed == 1 else kind}&delay=xhigh"
+        assert finals(converse(server, list(parts(data, seed, longest)), query)) == finals(whole)
+
+
+def test_a_commit_ends_an_utterance_of_a_recorder(server: str) -> None:
+    data = record(np.concatenate([sample(), silence(0.5), sample()]), RECORDERS["webm"])
+    half = round(len(data) * (len(sample()) + 4000) / (2 * len(sample()) + 8000))
+    with opened(server, "encoding=webm&delay=xhigh") as connection:
+        for message in (data[:half], json.dumps({"type": "commit"}), data[half:], json.dumps({"type": "end"})):
+            connection.send(message)
+        first, second = finals([json.loads(message) for message in connection])
+    assert first == HEARD
+    assert second.endswith("minutes and play the next song")
+
+
+def test_a_broken_container_ends_its_stream_with_a_reason_and_no_other(server: str) -> None:
+    data = record(sample(), RECORDERS["webm"])
+    with opened(server, "encoding=webm&delay=xhigh") as good:
+        good.send(data[:20_000])
+        with opened(server, "encoding=webm") as broken:
+            broken.recv(timeout=10)
+            broken.send(b"RIFF" + bytes(5000))
+            event = json.loads(broken.recv(timeout=10))
+            assert (event["type"], event["error"]["code"]) == ("error", "bad_audio")
+            with pytest.raises(ConnectionClosed):
+                broken.recv(timeout=5)
+            assert (broken.close_code, broken.close_reason) == (1008, "bad_audio")
+        good.send(data[20_000:])
+        good.send(json.dumps({"type": "end"}))
+        assert finals([json.loads(message) for message in good]) == [HEARD]
+
+
 def test_many_streams_do_not_disturb_each_other(server: str) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
@@ -136,6 +186,8 @@ def test_a_client_that_hangs_up_leaves_its_place(server: str) -> None:
         ("delay=soon", 400, "delay must be one of"),
         ("rate=4000", 400, "rate must be from 8000 to 48000"),
         ("encoding=opus", 400, "encoding must be one of"),
+        ("encoding=webm&rate=48000", 400, "rate is for raw samples"),
+        ("after=3", 400, "after needs the session"),
         ("speed=2", 400, "Unknown parameters: speed"),
         ("model=nobody", 404, "There is no model named"),
     ],

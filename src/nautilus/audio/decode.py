@@ -40,12 +40,12 @@ DECODERS: Final = (
     " pcm_u24le pcm_u24be pcm_s32le pcm_s32be pcm_s32le_planar pcm_u32le pcm_u32be pcm_s64le pcm_s64be pcm_f16le"
     " pcm_f24le pcm_f32le pcm_f32be pcm_f64le pcm_f64be pcm_bluray pcm_dvd pcm_vidc"
 )
-_OPTIONS: Final = {
+OPTIONS: Final = {
     "format_whitelist": DEMUXERS.replace(" ", ","),
     "codec_whitelist": DECODERS.replace(" ", ","),
     "protocol_whitelist": "",
 }
-_WAV_OPTIONS: Final = _OPTIONS | {"max_size": "8192", "max_probe_packets": "1"}
+_WAV_OPTIONS: Final = OPTIONS | {"max_size": "8192", "max_probe_packets": "1"}
 """Fewer, larger packets, and one of them is enough to find a surround stream posing as PCM: 0.5 ms instead of 4."""
 
 _EXACT: Final = "wav w64 aiff au caf flac ogg matroska mov asf avi tta wv ape tak nistsphere voc sox dsf mpc mpc8"
@@ -53,14 +53,14 @@ _EXACT: Final = "wav w64 aiff au caf flac ogg matroska mov asf avi tta wv ape ta
 
 _RUN_VALUES: Final = 131_072
 """Samples times channels after which like frames are converted together: numpy is called seldom, memory stays small."""
-_RATES: Final = range(1_000, 1_000_001)
+RATES: Final = range(1_000, 1_000_001)
 """Hertz. Anything else is a damaged header, and would let a small file unfold into gigabytes."""
 _LOUDEST: Final = 1e6  # float samples beyond this are garbage, like NaN
 _READ_FAILURES: Final = 32  # how often reading on after an error of the container is tried
 _SIZE_UNKNOWN: Final = 0x7F000000  # bytes; recorders that write to a pipe claim about 2 or 4 GiB
 _MISSING_SECONDS: Final = 0.25
 _MISSING_SHARE: Final = 0.01
-_NOTHING: Final[Waveform] = np.empty(0, np.float32)
+NOTHING: Final[Waveform] = np.empty(0, np.float32)
 
 _SAMPLES: Final[dict[str, tuple[type[np.generic], float, float]]] = {
     "u8": (np.uint8, 128.0, 2.0**-7),
@@ -101,7 +101,7 @@ class Decoder:
         self._held = 0  # samples in `_waiting`
         self._container = _open(file)
         try:
-            self._stream = _sound_track(self._container)
+            self._stream = sound_track(self._container)
             self.facts = _facts(self._container, self._stream, _said_to_be(file))
         except BaseException:
             self._container.close()
@@ -132,14 +132,14 @@ class Decoder:
         self._container.close()
 
     def _decode(self) -> Generator[Waveform, None, None]:
-        rate, resample = 0, _resampler(SAMPLE_RATE)
+        rate, resample = 0, resampler(SAMPLE_RATE)
         for run in self._runs():
             if run[0].sample_rate != rate:
-                yield resample(_NOTHING, last=True)
+                yield resample(NOTHING, last=True)
                 rate = run[0].sample_rate
-                resample = _resampler(rate)
-            yield resample(_mono(run, self._channel))
-        yield resample(_NOTHING, last=True)
+                resample = resampler(rate)
+            yield resample(mono(run, self._channel))
+        yield resample(NOTHING, last=True)
         self._conclude()
 
     def _runs(self) -> Iterator[list["AudioFrame"]]:
@@ -173,7 +173,7 @@ class Decoder:
                         self._count(error)
                         continue
                     for frame in frames:
-                        if frame.sample_rate in _RATES and frame.layout.nb_channels and frame.samples:
+                        if frame.sample_rate in RATES and frame.layout.nb_channels and frame.samples:
                             self._gaps = self._damaged > 0
                             yield frame
             except av.FFmpegError as error:
@@ -200,7 +200,7 @@ class Decoder:
             self.warnings += (f"{what}: {decoded:.1f} s of {declared:.1f} s could be read.",)
 
 
-def _resampler(rate: int) -> Callable[..., Waveform]:
+def resampler(rate: int) -> Callable[..., Waveform]:
     """Serve one stretch of constant rate (Hertz); `last` gives the tail that waits for more."""
     import soxr
 
@@ -218,20 +218,21 @@ def _open(file: BinaryIO) -> "InputContainer":
     if not head:
         raise BadAudioError("The file is empty.")
     file.seek(0)
-    options = _WAV_OPTIONS if head[:4] in {b"RIFF", b"RF64"} and head[8:] == b"WAVE" else _OPTIONS
+    options = _WAV_OPTIONS if head[:4] in {b"RIFF", b"RF64"} and head[8:] == b"WAVE" else OPTIONS
     try:
-        return av.open(file, "r", None, options, buffer_size=65_536, metadata_errors="replace", io_open=_refuse)
+        return av.open(file, "r", None, options, buffer_size=65_536, metadata_errors="replace", io_open=refuse)
     except av.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
         raise BadAudioError(NOT_AUDIO) from error
 
 
-def _refuse(*_: object) -> NoReturn:
+def refuse(*_: object) -> NoReturn:
+    """Let FFmpeg open nothing else."""
     raise BadAudioError("The file refers to other files or addresses; send the audio itself.")
 
 
-def _sound_track(container: "InputContainer") -> "AudioStream":
+def sound_track(container: "InputContainer") -> "AudioStream":
     """Choose the first track of sound that has a decoder; the others are not even read."""
     import av
 
@@ -272,7 +273,7 @@ def _facts(container: "InputContainer", stream: "AudioStream", longer: float) ->
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def _mono(run: list["AudioFrame"], channel: int | None) -> Waveform:
+def mono(run: list["AudioFrame"], channel: int | None) -> Waveform:
     """Make one float array of like frames: the mean of all channels, or one of them."""
     from av.audio.plane import AudioPlane
 

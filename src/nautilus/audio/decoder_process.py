@@ -4,10 +4,12 @@
     sandbox ──socket──► child: one recording at a time, block by block
 
     child:  free ──OPEN──► reading ──NEXT──► reading ──(the end, an error or CLOSE)──► free
+            free ──LISTEN──► listening ──FEED──► listening ──(LAST or an error)──► ended
 
 Every message has a fixed size but for what a reply's header announces. A child has its socket and the file it reads,
 and can open nothing else, so that a decoder that goes wrong reaches neither files nor the network. Started as
-`python -m nautilus.audio.decoder_process DESCRIPTOR MEMORY_BYTES`; imports nothing of the server but `decode`.
+`python -m nautilus.audio.decoder_process DESCRIPTOR MEMORY_BYTES`; imports nothing of the server but
+`decode` and `live_decode`.
 """
 
 import ctypes
@@ -32,6 +34,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeAlias, cast
 
 from nautilus.audio.decode import Decoder
+from nautilus.audio.live_decode import CONTAINERS, Container, LiveDecoder
 from nautilus.errors import BadAudioError, BadRequestError
 from nautilus.types import SAMPLE_RATE, Waveform
 
@@ -45,6 +48,11 @@ REQUEST: Final = struct.Struct("<cid")
 """To a child: what to do, the channel and the seconds of a block; an opening comes with the file's descriptor."""
 OPEN, NEXT, CLOSE = b"o", b"n", b"c"
 ALL_CHANNELS: Final = -2
+LISTEN, FEED, LAST = b"l", b"f", b"e"
+"""To a child that is to decode what is still being recorded: the container's place in `CONTAINERS`; so many bytes that
+follow; nothing more comes. Each but the first is answered with what has been decoded."""
+LIVE_MEMORY: Final = 256 * 1024**2
+"""Bytes of address space that such a child may take beyond what it has."""
 
 HELLO: Final = struct.Struct("<I")
 """From a new child: its process id."""
@@ -121,15 +129,19 @@ def _confine(memory_bytes: int) -> None:
 
     macOS does not limit it: there the time-out alone stands against a file that wants everything.
     """
-    with suppress(OSError, ValueError):
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        limit = pages * resource.getpagesize() + memory_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    _limit_memory(memory_bytes)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (_FIRST_FREE_DESCRIPTOR + 1, _FIRST_FREE_DESCRIPTOR + 1))
+
+
+def _limit_memory(more_bytes: int) -> None:
+    with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + more_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 @contextmanager
@@ -203,6 +215,9 @@ def serve(connection: socket.socket) -> None:
             return
         action, channel, seconds = REQUEST.unpack(message)
         started = time.perf_counter()
+        if action == LISTEN:
+            _listen(connection, list(CONTAINERS)[channel])
+            return
         if action == OPEN:
             blocks = _decode(descriptors[0], None if channel == ALL_CHANNELS else channel, seconds)
         if blocks is None:
@@ -242,6 +257,38 @@ def _decode(descriptor: int, channel: int | None, seconds: float) -> "_Blocks":
         yield {"code": error.code, "message": str(error), "param": error.param}, None, True
     finally:
         file.close()
+
+
+def _listen(connection: socket.socket, container: Container) -> None:
+    """Decode what comes to its end; a reply is owed for each piece, and is sent when FFmpeg wants the next one."""
+    _limit_memory(LIVE_MEMORY)
+    started: float | None = None
+
+    def more() -> bytes:
+        nonlocal started
+        if started is not None:
+            _answer(connection, {}, decoder.take(), last=False, started=started)
+        action, count, _ = REQUEST.unpack(_exactly(connection, REQUEST.size))
+        started = time.perf_counter()
+        return _exactly(connection, count) if action == FEED else b""
+
+    decoder = LiveDecoder(container, more)
+    details: dict[str, object] = {}
+    try:
+        decoder.run()
+    except BadRequestError as error:
+        details = {"code": error.code, "message": str(error), "param": error.param}
+    _answer(connection, details, decoder.take(), last=True, started=started or time.perf_counter())
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = bytearray()
+    while len(data) < count:
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise EOFError
+        data += piece
+    return bytes(data)
 
 
 def error_of(code: str, message: str, param: str | None) -> BadRequestError:

@@ -17,12 +17,15 @@ import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
 from nautilus.audio import decoder_process as protocol
 from nautilus.audio.decode import MediaFacts
+from nautilus.audio.live_decode import CONTAINERS, MOST_AT_ONCE, Container
+from nautilus.audio.live_recording import LiveRecording
 from nautilus.errors import BadAudioError, NautilusError, OverloadedError
 from nautilus.types import SAMPLE_RATE, Waveform
 
@@ -44,6 +47,8 @@ class DecodeLimits:
     """Recordings open at once, waiting ones included; more are refused."""
     max_long: int = 32
     """Recordings of more than one block open at once: each holds a process; more are refused."""
+    max_live: int = 64
+    """Live streams of containers (WebM, Ogg) decoded at once: each holds a process; more are refused."""
     block_seconds: float = 30.0
     """Audio decoded in one go."""
     block_timeout: float = 20.0
@@ -100,14 +105,14 @@ class Sandbox:
         self._nursery = nursery
         self._workers = limits.workers or max(2, os.cpu_count() or 1)
         self._turns = asyncio.Semaphore(self._workers)
-        self._open = self._long = 0
+        self._open = self._long = self._live = 0
         self._idle = [nursery.bear() for _ in range(self._workers)]
 
     def __repr__(self) -> str:
         children = self._nursery.children.values()
         busy = sum(child.busy for child in children)
         return (
-            f"<Sandbox: {self._open} open of {self._limits.max_open}, {self._long} long,"
+            f"<Sandbox: {self._open} open of {self._limits.max_open}, {self._long} long, {self._live} live,"
             f" {busy} decoding of {self._workers},"
             f" {len(children)} processes, {len(self._idle)} idle>"
         )
@@ -147,6 +152,31 @@ class Sandbox:
             if child is not None:
                 self._give_back(child)
 
+    @asynccontextmanager
+    async def listen(self, container: Container) -> AsyncIterator[LiveRecording]:
+        """Decode what is still being recorded, in a process of its own. Raises OverloadedError.
+
+        There is no waiting for a turn: a piece of a live stream takes less than a millisecond.
+        """
+        if self._live >= self._limits.max_live:
+            raise OverloadedError(retry_after=5.0)
+        self._live += 1
+        child = self._take()
+        try:
+            if not child.pid:
+                await child.greet()
+            child.send(protocol.REQUEST.pack(protocol.LISTEN, list(CONTAINERS).index(container), 0.0))
+            yield LiveRecording(partial(self._feed, child))
+        finally:
+            self._live -= 1
+            self._nursery.bury(child)
+
+    async def _feed(self, child: "Child", data: bytes) -> tuple[Waveform, bool]:
+        """Return what a piece brought, none for the end, and whether that was all."""
+        request = protocol.REQUEST.pack(protocol.FEED if data else protocol.LAST, len(data), 0.0)
+        reply = await self._answer_of(child, request + data, (), round(2 * MOST_AT_ONCE * SAMPLE_RATE))
+        return (np.zeros(0, np.float32) if reply.block is None else reply.block), reply.last
+
     @contextmanager
     def _long_place(self) -> Iterator[None]:
         if self._long >= self._limits.max_long:
@@ -176,10 +206,14 @@ class Sandbox:
         seconds = self._limits.block_seconds
         if not child.pid:
             await child.greet()
+        request = protocol.REQUEST.pack(action, channel, seconds)
+        return await self._answer_of(child, request, descriptors, round(seconds * SAMPLE_RATE))
+
+    async def _answer_of(self, child: "Child", request: bytes, descriptors: Sequence[int], most_samples: int) -> _Reply:
+        """Raise what went wrong as the caller's error: it sent what can't be decoded."""
         try:
             async with asyncio.timeout(self._limits.block_timeout):
-                request = protocol.REQUEST.pack(action, channel, seconds)
-                reply = await child.ask(request, descriptors, round(seconds * SAMPLE_RATE))
+                reply = await child.ask(request, descriptors, most_samples)
         except TimeoutError:
             raise BadAudioError(TOO_SLOW) from None
         except (OSError, EOFError):
@@ -228,7 +262,7 @@ class Child:
     async def ask(self, request: bytes, descriptors: Sequence[int], most_samples: int) -> _Reply:
         """Send a request and hear the whole reply."""
         self.busy = True
-        socket.send_fds(self.connection, [request], descriptors)
+        self.send(request, descriptors)
         last, length, samples, seconds = protocol.REPLY.unpack(await self._receive(protocol.REPLY.size))
         if length > _MOST_DETAILS or samples > most_samples:
             raise EOFError  # not our decoder speaking any more
@@ -237,6 +271,11 @@ class Child:
         await self._fill(block.view(np.uint8).data)
         self.busy, self._reading = False, not last
         return _Reply(last, details, block if samples else None, seconds)
+
+    def send(self, request: bytes, descriptors: Sequence[int] = ()) -> None:
+        """Send a request; there is room, as the one before was answered."""
+        if socket.send_fds(self.connection, [request], descriptors) < len(request):
+            raise BlockingIOError
 
     async def _receive(self, count: int) -> bytearray:
         data = bytearray(count)

@@ -13,6 +13,7 @@ from nautilus.cli.models import models
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
 from nautilus.wire.forms import FORMATS
+from nautilus.wire.live import DELAYS
 
 app = typer.Typer(
     help="Nautilus: a speech-to-text server for NVIDIA NeMo models.",
@@ -74,6 +75,28 @@ def transcribe(
         notes.print("Stopped.")
         raise typer.Exit(130) from None
     raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def listen(
+    url: Annotated[str | None, typer.Option(help="A running server to ask instead of this process.")] = None,
+    model: ModelOption = None,
+    delay: Annotated[str, typer.Option(help=f"How long the model may wait: {', '.join(DELAYS)}.")] = "high",
+    file: Annotated[Path | None, typer.Option(help="Play this recording instead of the microphone.")] = None,
+    speed: Annotated[float, typer.Option(help="How fast to play it, times real time; 0: as fast as possible.")] = 1.0,
+    device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
+) -> None:
+    """Show live captions of the microphone or of a recording. Ctrl-C ends it."""
+    from nautilus.cli.listen import Request, run
+    from nautilus.settings import load_settings
+
+    try:
+        request = Request(url, model, delay, file, speed, device)
+        asyncio.run(run(request, load_settings(model=model, log_level="warning"), Console(highlight=False)))
+    except NautilusError as error:
+        raise fail(error) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 @app.command()

@@ -25,6 +25,14 @@ class StreamLimits:
     """Seconds of sound that may wait for the engine before the client is read no further."""
     idle: float = 120.0
     """Seconds after which a client that sends nothing is sent away, so that its place is free."""
+    resume: float = 30.0
+    """Seconds that a stream whose client vanished keeps its place for it to come back; 0: none."""
+    most_kept: int = 16
+    """Streams kept for vanished clients; where there are more, the one that vanished first ends."""
+    longest_stream: float = 14_400.0
+    """Seconds after which a stream ends, whatever is said."""
+    notice: float = 60.0
+    """Seconds before that end at which the client is told."""
 
 
 @dataclass(frozen=True, slots=True)

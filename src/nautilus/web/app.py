@@ -11,7 +11,7 @@ from nautilus import __version__
 from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
 from nautilus.settings import Settings
-from nautilus.web import errors, models, ops, realtime, stream, transcriptions
+from nautilus.web import client_secrets, errors, models, ops, realtime, stream, transcriptions
 from nautilus.web.middleware import BodyLimit, RequestContext
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
@@ -41,7 +41,7 @@ def create_app(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    for room in (transcriptions, stream, realtime, models, ops):
+    for room in (transcriptions, stream, realtime, client_secrets, models, ops):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     app.add_middleware(RequestContext)

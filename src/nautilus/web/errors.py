@@ -40,6 +40,8 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.AudioTooLongError: Row(413, "invalid_request_error"),
     errors.UploadTooLargeError: Row(413, "invalid_request_error"),
     errors.IdleError: Row(400, "invalid_request_error"),
+    errors.SessionGoneError: Row(404, "invalid_request_error"),
+    errors.UnauthorizedError: Row(401, "invalid_request_error"),
     errors.UnsupportedError: Row(400, "invalid_request_error"),
     errors.UnknownModelError: Row(404, "invalid_request_error"),
     errors.OverloadedError: Row(503, "server_error"),
@@ -73,6 +75,8 @@ def response(error: errors.NautilusError) -> JSONResponse:
     headers = {}
     if retry_after := getattr(error, "retry_after", None):
         headers["Retry-After"] = str(max(1, ceil(retry_after)))
+    if isinstance(error, errors.UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.DeadlineError):
         headers["x-should-retry"] = "false"
     return JSONResponse(error_body(error, row.kind, message), row.status, headers)

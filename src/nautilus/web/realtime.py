@@ -1,6 +1,8 @@
 """`/v1/realtime`: OpenAI's Realtime API for transcription, over the same conversations as `/v1/stream`."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from math import inf
@@ -11,12 +13,15 @@ from starlette.websockets import WebSocketDisconnect
 
 from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
-from nautilus.errors import BadRequestError, NautilusError, NotReadyError, UnsupportedError
+from nautilus.errors import BadRequestError, NautilusError, NotReadyError, UnsupportedError, first_error
+from nautilus.stream.deadline import longest_time
 from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
+from nautilus.stream.sound import read_pcm
 from nautilus.types import SAMPLE_RATE
-from nautilus.web.stream import STOPPING, read, receive, refuse
+from nautilus.web.client_secrets import settings_of
+from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.live import look_ahead_for
 
@@ -41,43 +46,74 @@ async def realtime(websocket: WebSocket) -> None:
             raise NotReadyError
         if websocket.query_params.get("intent", "transcription") != "transcription":
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
-        model = websocket.query_params.get("model")
-        core.resolve(model)
+        session = _session(websocket, core)
         with core.drain.conversation():
-            await Conversation(websocket, core, model).run()
+            await Conversation(websocket, core, session).run()
     except WebSocketDisconnect:
         return
     except NautilusError as error:
         await refuse(websocket, error)
 
 
+def _session(websocket: WebSocket, core: Core) -> wire.RealtimeSession:
+    """Return what is asked for from the start. Raises BadRequestError, UnauthorizedError."""
+    expires_at = int(time.time() + core.settings.stream.longest_stream)
+    session = wire.RealtimeSession(expires_at=expires_at)
+    session = wire.update(session, {"session": settings_of(websocket, core)})
+    if model := websocket.query_params.get("model"):
+        session = replace(session, model=model)
+    core.resolve(session.model)
+    return session
+
+
 class Conversation:
     """One client's session: its settings, its messages, and the events it is told."""
 
-    def __init__(self, websocket: WebSocket, core: Core, model: str | None) -> None:
+    def __init__(self, websocket: WebSocket, core: Core, session: wire.RealtimeSession) -> None:
         self._websocket = websocket
         self._core = core
-        self._session = wire.RealtimeSession(model=model)
+        self._session = session
         self._items = wire.Items()
         self._pcm = PcmStream(self._session.encoding, self._session.rate)
         self._uncommitted = 0  # samples
         self._committed_at = 0.0  # seconds
+        self._ending = asyncio.Event()
+        self._expired = False
 
     async def run(self) -> None:
         """Greet, wait for the first sound, and hear the rest. Raises NautilusError, WebSocketDisconnect."""
         offered = self._websocket.scope.get("subprotocols", [])
         await self._websocket.accept("realtime" if "realtime" in offered else None)
         await self._send(self._items.event("session.created", session=self._shown()))
+        with first_error():
+            async with asyncio.TaskGroup() as tasks:
+                waiting = tasks.create_task(self._end_with_server(), name="watch for the end")
+                async with longest_time(self._core.settings.stream, _say_nothing, self._expire):
+                    await self._hear()
+                waiting.cancel()
+        if self._expired:
+            minutes = self._core.settings.stream.longest_stream / 60
+            message = f"Your session hit the maximum duration of {minutes:g} minutes."
+            await self._complain("session_expired", message, None, None)
+        await self._websocket.close(LONGEST_TIME if self._expired else STOPPING)  # else the client would have hung up
+
+    async def _hear(self) -> None:
         messages = self._commands()
         first: Command = Clear()
         while isinstance(first, Change | Clear):  # nothing to hear yet
             first = await anext(messages)
-        stopping = self._core.drain.begun
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
             look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
             async with lane.stream(look_ahead) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits(), stopping)
-        await self._websocket.close(STOPPING)  # else the client would have hung up
+                await converse(_after(first, messages), self._tell, stream, self._limits(), self._ending)
+
+    async def _end_with_server(self) -> None:
+        await self._core.drain.begun.wait()
+        self._ending.set()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._ending.set()
 
     def _shown(self) -> dict[str, Any]:
         return self._session.body(self._core.resolve(self._session.model))
@@ -102,9 +138,11 @@ class Conversation:
                 await self._complain(error.code, str(error), error.param, event.get("event_id"))
 
     async def _obey(self, event: dict[str, Any]) -> list[Command]:
+        if event["type"] not in wire.ACCEPTED:
+            raise UnsupportedError(f"This server transcribes; it knows no '{event['type'][:80]}'.", "type")
         match event["type"]:
             case "input_audio_buffer.append":
-                sound = await read(self._pcm, wire.read_audio(event), self._core.threads)
+                sound = await read_pcm(self._pcm, wire.read_audio(event), self._core.threads)
                 self._uncommitted += len(sound)
                 return [sound]
             case "input_audio_buffer.commit":
@@ -114,10 +152,8 @@ class Conversation:
                 self._items.forget()
                 await self._send(self._items.event("input_audio_buffer.cleared"))
                 return [Clear()]
-            case kind if kind in wire.UPDATES:
+            case _:
                 return [await self._change(event)]
-            case kind:
-                raise UnsupportedError(f"This server transcribes; it knows no '{kind[:80]}'.", "type")
 
     async def _commit(self, event_id: object) -> list[Command]:
         if self._uncommitted < LEAST * SAMPLE_RATE:
@@ -133,7 +169,7 @@ class Conversation:
         if (session.encoding, session.rate) != (self._session.encoding, self._session.rate):
             self._pcm = PcmStream(session.encoding, session.rate)
         self._session = session
-        await self._send(self._items.event(f"{event['type']}d", session=self._shown()))
+        await self._send(self._items.event(wire.UPDATES[event["type"]], session=self._shown()))
         return Change(self._limits())
 
     async def _complain(self, code: str, message: str, param: str | None, event_id: object) -> None:
@@ -165,6 +201,10 @@ class Conversation:
 
     async def _send(self, event: dict[str, Any]) -> None:
         await self._websocket.send_text(json.dumps(event, ensure_ascii=False))
+
+
+async def _say_nothing(_: float) -> None:
+    """Warn nobody: OpenAI's clients take what they don't know as fatal; `expires_at` tells from the start."""
 
 
 async def _after(first: Command, rest: AsyncIterator[Command]) -> AsyncIterator[Command]:

@@ -1,10 +1,12 @@
-"""`/v1/stream`: live speech over a WebSocket, in our own protocol (docs/live.md)."""
+"""`/v1/stream`: live speech over a WebSocket, in our own protocol (docs/live.md).
+
+A connection only carries messages to a conversation and its events back; the conversation itself may outlive it.
+"""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator, MutableMapping
-from concurrent.futures import Executor
-from contextlib import suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Final
 
 from fastapi import APIRouter, WebSocket
@@ -14,109 +16,171 @@ from nautilus import errors as failures
 from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
 from nautilus.errors import IdleError, NautilusError, NotReadyError
-from nautilus.stream.service import Command, Commit, converse
+from nautilus.stream.conversation import Conversation, Hold, Reason, Sound
+from nautilus.stream.deadline import longest_time
+from nautilus.stream.service import converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
-from nautilus.types import Waveform
+from nautilus.stream.sound import RawSound
 from nautilus.web import errors
 from nautilus.wire import live
 
 router = APIRouter(tags=["live"])
 
-LARGE: Final = 256 * 1024
-"""Bytes."""
 WELL: Final = 1000
-STOPPING: Final = 1012
-TRY_LATER: Final = 1013
 FAULT_OF_THE_CLIENT: Final = 1008
 FAULT_OF_OURS: Final = 1011
+STOPPING: Final = 1012
+TRY_LATER: Final = 1013
+TAKEN_OVER: Final = 4000
+LONGEST_TIME: Final = 4001
+ENDS: Final[dict[Reason, int]] = {"client": WELL, "longest": LONGEST_TIME, "stopping": STOPPING}
+
+GOING_AWAY: Final = 1001
+NO_CODE: Final = 1005
 
 
 @router.websocket("/v1/stream")
 async def stream(websocket: WebSocket) -> None:
     """Transcribe live speech: binary messages are sound, JSON events come back."""
     try:
-        await _serve(websocket)
+        core: Core | None = getattr(websocket.app.state, "core", None)
+        if core is None:
+            raise NotReadyError
+        query = live.read_query(websocket.query_params)
+        if query.session:
+            await _resume(websocket, core, query.session, query.after)
+        else:
+            await _begin(websocket, core, query)
     except WebSocketDisconnect:
         return
     except NautilusError as error:
         await refuse(websocket, error)
 
 
-async def _serve(websocket: WebSocket) -> None:
-    core: Core | None = getattr(websocket.app.state, "core", None)
-    if core is None:
-        raise NotReadyError
-    query = live.read_query(websocket.query_params)
-    with core.drain.conversation():
-        async with core.pool.lease(core.resolve(query.model)) as lane:
-            look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
-            async with lane.stream(look_ahead) as heard:
-                await websocket.accept()
-                teller = Teller(websocket)
-                await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
-                sound = _commands(websocket, PcmStream(query.encoding, query.rate), core)
-                await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun)
-                await teller.send({"type": "end"})
-                await websocket.close(STOPPING if core.drain.begun.is_set() else WELL)
+async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> None:
+    async def talk(conversation: Conversation) -> None:
+        await _hear(core, query, conversation)
+
+    conversation, hold = await core.conversations.open(talk)
+    await _carry(websocket, core, conversation, hold)
+
+
+async def _resume(websocket: WebSocket, core: Core, name: str, after: int) -> None:
+    """Go on with a conversation. That it can't is told as an event: a browser shows no HTTP answer to an upgrade."""
+    await websocket.accept()
+    conversation, hold = core.conversations.resume(name, after)
+    await _carry(websocket, core, conversation, hold, greeting=live.resumed(conversation.greeting, after))
+
+
+async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation) -> None:
+    """Hear a conversation to its end, whichever connections carry it."""
+    limits = core.settings.stream
+    async with core.pool.lease(core.resolve(query.model)) as lane:
+        look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
+
+        async def warn(notice: float) -> None:
+            await conversation.tell(live.warning(notice, limits.longest_stream))
+
+        async def tell(event: Event) -> None:
+            await conversation.tell(_told(event, conversation))
+
+        async with (
+            lane.stream(look_ahead) as heard,
+            _sound(core, query) as sound,
+            longest_time(limits, warn, lambda: conversation.end("longest")),
+        ):
+            conversation.greeting = live.ready(lane.info.name, look_ahead, conversation.id)
+            await conversation.tell(conversation.greeting)
+            await converse(conversation.commands(sound), tell, heard, limits, conversation.ending)
+        await conversation.tell(live.end(conversation.reason))
+
+
+@asynccontextmanager
+async def _sound(core: Core, query: live.StreamQuery) -> AsyncIterator[Sound]:
+    if isinstance(query.sound, live.RawFormat):
+        yield RawSound(PcmStream(query.sound.encoding, query.sound.rate), core.threads)
+        return
+    async with core.sandbox.listen(query.sound) as sound:
+        yield sound
+
+
+def _told(event: Event, conversation: Conversation) -> dict[str, Any]:
+    match event:
+        case SpeechStarted():
+            return live.speech_started(event.utterance, event.at)
+        case Partial():
+            return live.told("partial", event.utterance, event.words, event.until, conversation.seconds - event.until)
+        case FinalEvent():
+            return live.told("final", event.utterance, event.words, event.until, conversation.seconds - event.until)
+        case Committed():
+            return live.committed(event.until)
+
+
+async def _carry(
+    websocket: WebSocket, core: Core, conversation: Conversation, hold: Hold, greeting: dict[str, Any] | None = None
+) -> None:
+    """Carry messages and events, until the conversation is over or another connection takes it over."""
+    leaving = False
+    try:
+        if greeting is None:
+            await websocket.accept()
+        else:
+            taken = {"received": conversation.received, "commits": conversation.commits}
+            await websocket.send_text(json.dumps(greeting | taken))
+        await _exchange(websocket, core.settings.stream.idle, conversation, hold)
+        if not conversation.is_held(hold):
+            await websocket.close(TAKEN_OVER, "resumed by another connection")
+        elif conversation.failure:
+            await refuse(websocket, conversation.failure)
+        else:
+            await websocket.close(ENDS[conversation.reason], conversation.reason)
+    except ClientLeft:
+        leaving = True
+    finally:
+        core.conversations.release(conversation, hold, leaving=leaving)
+
+
+async def _exchange(websocket: WebSocket, idle: float, conversation: Conversation, hold: Hold) -> None:
+    """Return when there is nothing more to tell this client. Raises WebSocketDisconnect, ClientLeft."""
+    with failures.first_error():
+        async with asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read(websocket, idle, conversation, hold), name="read the client")
+            async with aclosing(conversation.follow(hold)) as events:
+                async for event in events:
+                    await websocket.send_text(event)
+            reading.cancel()
+
+
+async def _read(websocket: WebSocket, idle: float, conversation: Conversation, hold: Hold) -> None:
+    """Read a client until it goes; a mistake of its ends the conversation."""
+    while True:
+        try:
+            message = await receive(websocket, idle)
+            data = message.get("bytes")
+            await conversation.take(hold, live.read_message(message.get("text") or "") if data is None else data)
+        except NautilusError as error:
+            await conversation.take(hold, error)
+            return
+
+
+class ClientLeft(WebSocketDisconnect):
+    """A client closed its connection, as one does that will not come back."""
 
 
 async def receive(websocket: WebSocket, idle: float) -> MutableMapping[str, Any]:
-    """Wait for the next message. Raises WebSocketDisconnect, and IdleError after so many seconds."""
+    """Wait for the next message. Raises WebSocketDisconnect, ClientLeft, and IdleError after so many seconds."""
     try:
         async with asyncio.timeout(idle):
             message = await websocket.receive()
     except TimeoutError:
         raise IdleError(idle) from None
     if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1005))
+        code = message.get("code", NO_CODE)
+        # A broken connection has the code of one that was closed without a code, but no reason, not even an empty one.
+        left = code in (WELL, GOING_AWAY) or (code == NO_CODE and "reason" in message)
+        raise (ClientLeft if left else WebSocketDisconnect)(code)
     return message
-
-
-async def read(pcm: PcmStream, data: bytes, threads: Executor) -> Waveform:
-    """Read a message's sound; a large one in a thread, as it may take many milliseconds."""
-    if len(data) <= LARGE:
-        return pcm.read(data)
-    return await asyncio.get_running_loop().run_in_executor(threads, pcm.read, data)
-
-
-async def _commands(websocket: WebSocket, pcm: PcmStream, core: Core) -> AsyncIterator[Command]:
-    """Read a client until it says that it has ended, or hangs up."""
-    while True:
-        message = await receive(websocket, core.settings.stream.idle)
-        if (data := message.get("bytes")) is not None:
-            yield await read(pcm, data, core.threads)
-        elif live.read_message(message.get("text") or "") == "commit":
-            yield pcm.finish()
-            yield Commit()
-        else:
-            yield pcm.finish()
-            return
-
-
-class Teller:
-    """Numbers events and sends them."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self._number = 0
-
-    async def send(self, event: dict[str, Any]) -> None:
-        """Send one event."""
-        await self._websocket.send_text(json.dumps(event | {"seq": self._number}, ensure_ascii=False))
-        self._number += 1
-
-    async def tell(self, event: Event) -> None:
-        """Send what happened in the conversation."""
-        match event:
-            case SpeechStarted():
-                await self.send({"type": "speech_started", "utterance": event.utterance, "at": round(event.at, 3)})
-            case Partial():
-                await self.send(live.told("partial", event.utterance, event.words, event.until))
-            case FinalEvent():
-                await self.send(live.told("final", event.utterance, event.words, event.until))
-            case Committed():
-                await self.send({"type": "committed", "until": round(event.until, 3)})
 
 
 async def refuse(websocket: WebSocket, error: NautilusError) -> None:
@@ -128,5 +192,5 @@ async def refuse(websocket: WebSocket, error: NautilusError) -> None:
     busy = isinstance(error, failures.OverloadedError | NotReadyError)
     code = TRY_LATER if busy else FAULT_OF_THE_CLIENT if isinstance(error, failures.BadRequestError) else FAULT_OF_OURS
     with suppress(RuntimeError, WebSocketDisconnect):  # it may have gone meanwhile
-        await websocket.send_text(json.dumps({"type": "error"} | json.loads(bytes(answer.body))))
+        await websocket.send_text(json.dumps(live.failed(json.loads(bytes(answer.body)))))
         await websocket.close(code, type(error).code)

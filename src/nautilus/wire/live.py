@@ -6,8 +6,9 @@ Binary messages are sound. Every event has a number of its own (`seq`); times ar
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
+from nautilus.audio.live_decode import CONTAINERS, Container
 from nautilus.audio.pcm import ENCODINGS, RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.types import SAMPLE_RATE, Word
@@ -16,8 +17,24 @@ DELAYS: Final = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's words for how long a model may wait for what comes next."""
 USUAL_DELAY: Final = "high"
 
+PARAMETERS: Final = {"model", "encoding", "rate", "delay", "session", "after"}
+MOST_DIGITS: Final = 15
+
+Body: TypeAlias = dict[str, Any]
+Kind: TypeAlias = Literal["ready", "speech_started", "partial", "final", "committed", "warning", "end", "error"]
+"""Every event that there is."""
+
 Wish = Literal["commit", "end"]
 WISHES: Final[tuple[Wish, ...]] = ("commit", "end")
+
+
+@dataclass(frozen=True, slots=True)
+class RawFormat:
+    """Samples that say nothing of themselves."""
+
+    encoding: Encoding = "pcm16"
+    rate: int = SAMPLE_RATE
+    """Hertz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +42,26 @@ class StreamQuery:
     """What a client asks for when it connects."""
 
     model: str | None = None
-    encoding: Encoding = "pcm16"
-    rate: int = SAMPLE_RATE
-    """Hertz."""
+    sound: RawFormat | Container = RawFormat()
     delay: str = USUAL_DELAY
+    session: str | None = None
+    """The stream to go on with; the others then say nothing."""
+    after: int = 0
+    """The last event of it that came."""
 
 
 def read_query(query: Mapping[str, str]) -> StreamQuery:
     """Read the address's query. Raises BadRequestError that names the parameter and the fix."""
-    if unknown := sorted(query.keys() - {"model", "encoding", "rate", "delay"}):
+    if unknown := sorted(query.keys() - PARAMETERS):
         raise BadRequestError(f"Unknown parameters: {', '.join(unknown)[:200]}.", unknown[0])
     delay = query.get("delay", USUAL_DELAY)
     if delay not in DELAYS:
         raise BadRequestError(f"delay must be one of {', '.join(DELAYS)}, not '{delay[:50]}'.", "delay")
-    return StreamQuery(query.get("model") or None, _encoding(query.get("encoding", "pcm16")), _rate(query), delay)
+    session = query.get("session") or None
+    if "after" in query and not session:
+        raise BadRequestError("after needs the session of which it is an event.", "after")
+    after = _number(query.get("after", "0"))
+    return StreamQuery(query.get("model") or None, _sound(query), delay, session, after)
 
 
 def look_ahead_for(delay: str, known: Sequence[float]) -> float:
@@ -61,13 +84,28 @@ def read_message(text: str) -> Wish:
     raise BadRequestError('Text messages are {"type": "commit"} or {"type": "end"}; send sound as binary ones.', "type")
 
 
-def told(kind: str, utterance: int, words: Sequence[Word], until: float) -> dict[str, Any]:
-    """Return a partial or final event."""
-    return {
-        "type": kind,
-        "utterance": utterance,
-        "text": " ".join(word.text for word in words),
-        "words": [
+def ready(model: str, look_ahead: float, session: str) -> Body:
+    """Return the event that opens a stream; `look_ahead` in seconds."""
+    return _event("ready", model=model, look_ahead=look_ahead, session=session, resumed=False, commits=0)
+
+
+def resumed(greeting: Body, after: int) -> Body:
+    """Return what greets a client that has come back; it has the number of the last event that the client saw."""
+    return greeting | {"resumed": True, "seq": after}
+
+
+def speech_started(utterance: int, at: float) -> Body:
+    """Return what tells of a first word, at so many seconds."""
+    return _event("speech_started", utterance=utterance, at=round(at, 3))
+
+
+def told(kind: Literal["partial", "final"], utterance: int, words: Sequence[Word], until: float, lag: float) -> Body:
+    """Return a partial or final event; `until` and `lag` in seconds."""
+    return _event(
+        kind,
+        utterance=utterance,
+        text=" ".join(word.text for word in words),
+        words=[
             {
                 "word": word.text,
                 "start": round(word.start, 3),
@@ -76,15 +114,54 @@ def told(kind: str, utterance: int, words: Sequence[Word], until: float) -> dict
             }
             for word in words
         ],
-        "until": round(until, 3),
-    }
+        until=round(until, 3),
+        lag=max(0, round(1000 * lag)),
+    )
 
 
-def _encoding(given: str) -> Encoding:
-    for known in ENCODINGS:
-        if given == known:
-            return known
-    raise BadRequestError(f"encoding must be one of {', '.join(ENCODINGS)}, not '{given[:50]}'.", "encoding")
+def committed(until: float) -> Body:
+    """Return what tells that all of a commit has been told."""
+    return _event("committed", until=round(until, 3))
+
+
+def warning(notice: float, longest: float) -> Body:
+    """Return what tells how many seconds are left of a stream's longest time."""
+    message = f"This stream ends in {notice:g} s, as it will have lasted {longest:g} s; open another one."
+    return _event("warning", code="stream_ending", message=message, seconds=notice)
+
+
+def end(reason: str) -> Body:
+    """Return the last event."""
+    return _event("end", reason=reason)
+
+
+def failed(error: Mapping[str, Any]) -> Body:
+    """Return what tells of a failure; `error` is the body of an HTTP answer."""
+    return _event("error", **error)
+
+
+def _event(kind: Kind, **fields: Any) -> Body:
+    return {"type": kind, **fields}
+
+
+def _sound(query: Mapping[str, str]) -> RawFormat | Container:
+    given = query.get("encoding", "pcm16")
+    for raw in ENCODINGS:
+        if given == raw:
+            return RawFormat(raw, _rate(query))
+    for container in CONTAINERS:
+        if given == container:
+            if "rate" in query:
+                raise BadRequestError(f"rate is for raw samples; {container} says it itself. Leave it out.", "rate")
+            return container
+    known = ", ".join((*ENCODINGS, *CONTAINERS))
+    raise BadRequestError(f"encoding must be one of {known}, not '{given[:50]}'.", "encoding")
+
+
+def _number(given: str) -> int:
+    if not given.isascii() or not given.isdigit() or len(given) > MOST_DIGITS:
+        raise BadRequestError(f"after must be the seq of an event, not '{given[:50]}'.", "after")
+    return int(given)
 
 
 def _rate(query: Mapping[str, str]) -> int:

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from nautilus.audio.pcm import RATES, Encoding
 from nautilus.errors import BadRequestError
@@ -32,7 +32,29 @@ FORMATS: Final[dict[str, tuple[Encoding, int]]] = {
     "g711_alaw": ("alaw", TELEPHONE),
 }
 NAMES: Final[dict[Encoding, str]] = {"pcm16": "audio/pcm", "mulaw": "audio/pcmu", "alaw": "audio/pcma"}
-UPDATES: Final = ("session.update", "transcription_session.update")
+OLDER_NAMES: Final[dict[Encoding, str]] = {"pcm16": "pcm16", "mulaw": "g711_ulaw", "alaw": "g711_alaw"}
+Kind: TypeAlias = Literal[
+    "session.created",
+    "session.updated",
+    "transcription_session.updated",
+    "input_audio_buffer.speech_started",
+    "input_audio_buffer.speech_stopped",
+    "input_audio_buffer.committed",
+    "input_audio_buffer.cleared",
+    "conversation.item.added",
+    "conversation.item.done",
+    "conversation.item.input_audio_transcription.delta",
+    "conversation.item.input_audio_transcription.completed",
+    "error",
+]
+"""Every event that clients are told."""
+UPDATES: Final[dict[str, Kind]] = {
+    "session.update": "session.updated",
+    "transcription_session.update": "transcription_session.updated",
+}
+"""How each dialect changes its session, and is told of it."""
+ACCEPTED: Final = ("input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", *UPDATES)
+"""Every event that clients may send."""
 INCLUDE_LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
 
@@ -59,30 +81,50 @@ class RealtimeSession:
     vad: ServerVad | None = ServerVad()
     """None: the client commits."""
     logprobs: bool = False
+    expires_at: int | None = None
+    """When the connection is closed, in seconds since 1970."""
 
     def body(self, model: str) -> Body:
         """Return the session as events show it; `model` is what really hears."""
         audio = {"type": NAMES[self.encoding]} | ({"rate": self.rate} if self.encoding == "pcm16" else {})
-        vad = self.vad and {
-            "type": "server_vad",
-            "threshold": self.vad.threshold,
-            "prefix_padding_ms": self.vad.prefix_padding_ms,
-            "silence_duration_ms": self.vad.silence_duration_ms,
-        }
         transcription = {"model": model, "language": self.language, "delay": self.delay}
         return {
             "type": "transcription",
             "object": "realtime.transcription_session",
             "id": self.id,
+            "expires_at": self.expires_at,
             "audio": {
                 "input": {
                     "format": audio,
                     "transcription": transcription,
                     "noise_reduction": None,
-                    "turn_detection": vad,
+                    "turn_detection": self._turns(),
                 }
             },
             "include": [INCLUDE_LOGPROBS] if self.logprobs else None,
+        }
+
+    def flat(self, model: str) -> Body:
+        """Return the session as the older API shows it."""
+        return {
+            "id": self.id,
+            "object": "realtime.transcription_session",
+            "modalities": ["text", "audio"],
+            "input_audio_format": OLDER_NAMES[self.encoding],
+            "input_audio_transcription": {"model": model, "language": self.language, "prompt": ""},
+            "input_audio_noise_reduction": None,
+            "turn_detection": self._turns(),
+            "include": [INCLUDE_LOGPROBS] if self.logprobs else None,
+        }
+
+    def _turns(self) -> Body | None:
+        if self.vad is None:
+            return None
+        return {
+            "type": "server_vad",
+            "threshold": self.vad.threshold,
+            "prefix_padding_ms": self.vad.prefix_padding_ms,
+            "silence_duration_ms": self.vad.silence_duration_ms,
         }
 
 
@@ -180,7 +222,7 @@ class Items:
         self._text: list[str] = []  # of the item, deltas so far
         self._logprobs: list[Body] = []
 
-    def event(self, kind: str, **fields: Any) -> Body:
+    def event(self, kind: Kind, **fields: Any) -> Body:
         """Return an event with a number of its own."""
         return {"type": kind, "event_id": f"event_{next(self._numbers)}"} | fields
 

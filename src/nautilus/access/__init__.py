@@ -1,0 +1,1 @@
+"""Who may. Knows nothing of HTTP, models or speech."""

@@ -1,0 +1,54 @@
+"""`POST /v1/realtime/client_secrets`: short-lived secrets with which browsers open live streams."""
+
+from typing import Any, Final
+
+from fastapi import APIRouter, Request, WebSocket
+
+from nautilus.access.secrets import PREFIX
+from nautilus.web.deps import CoreDep
+from nautilus.wire import client_secrets as wire
+
+router = APIRouter(tags=["live"])
+
+_SESSION: Final = {"type": "transcription", "audio": {"input": {"transcription": {"delay": "high"}}}}
+_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "content": {
+            "application/json": {
+                "schema": {"type": "object"},
+                "example": {"expires_after": {"anchor": "created_at", "seconds": 600}, "session": _SESSION},
+            }
+        }
+    }
+}
+_OLDER_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "content": {"application/json": {"schema": {"type": "object"}, "example": {"input_audio_format": "pcm16"}}}
+    }
+}
+
+
+@router.post("/v1/realtime/client_secrets", openapi_extra=_BODY)
+async def mint(request: Request, core: CoreDep) -> dict[str, Any]:
+    """Make a secret for `/v1/realtime`, with the settings of the sessions that it opens, as OpenAI's API does."""
+    asked = wire.read_request(await request.body())
+    model = core.resolve(asked.session.model)
+    secret = core.client_secrets.mint(asked.settings, asked.seconds)
+    return wire.answer(asked, model, secret.value, secret.expires_at)
+
+
+@router.post("/v1/realtime/transcription_sessions", openapi_extra=_OLDER_BODY)
+async def mint_older(request: Request, core: CoreDep) -> dict[str, Any]:
+    """Make a secret for `/v1/realtime`, as OpenAI's older API does; the body is the session's settings."""
+    asked = wire.read_older_request(await request.body())
+    model = core.resolve(asked.session.model)
+    secret = core.client_secrets.mint(asked.settings, asked.seconds)
+    return wire.older_answer(asked, model, secret.value, secret.expires_at)
+
+
+def settings_of(websocket: WebSocket, core: CoreDep) -> dict[str, Any]:
+    """Return the session settings that a client's secret carries; none without one. Raises UnauthorizedError."""
+    given = wire.secret_of(websocket.headers.get("authorization", ""), websocket.scope.get("subprotocols", []))
+    if given is None or not given.startswith(PREFIX):
+        return {}
+    return core.client_secrets.read(given)
