@@ -62,9 +62,7 @@ class Padded(torch.autograd.Function):
         x, weight, bias, pads, stride, groups = given
         strides = [stride] * (len(pads) // 2)
         sizes = weight.type().sizes()[2:]
-        return graph.op(
-            "Conv", x, weight, bias, pads_i=pads, strides_i=strides, kernel_shape_i=sizes, group_i=groups
-        )
+        return graph.op("Conv", x, weight, bias, pads_i=pads, strides_i=strides, kernel_shape_i=sizes, group_i=groups)
 
 
 class Subsampling(nn.Module):
@@ -162,7 +160,7 @@ class Block(nn.Module):
         self.attention = Attention(layer.self_attn, positions)
 
     def gated(self, x: Tensor) -> Tensor:
-        """What the convolution hears: [frames, D] to [frames, D]."""
+        """Prepare what the convolution hears: [frames, D] to [frames, D]."""
         inner = self.layer.conv.pointwise_conv1
         x = functional.linear(self.layer.norm_conv(x), inner.weight.squeeze(2), inner.bias)
         return functional.glu(x, dim=-1)

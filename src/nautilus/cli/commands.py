@@ -116,6 +116,25 @@ def export(
 
 
 @app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="An installed model's name, or a folder that `nautilus export` made.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+) -> None:
+    """Give a CTC bundle 8-bit weights: about twice as fast on processors with VNNI, and a quarter of the size."""
+    from nautilus.engines.catalog import Catalog
+    from nautilus.engines.quantize import quantize_bundle
+    from nautilus.settings import load_settings
+
+    try:
+        path = Catalog(load_settings().models_dir).find(model).path
+        with notes.status(f"Quantizing {model} …"):
+            quantize_bundle(path or Path(model), out)
+    except NautilusError as error:
+        raise fail(error) from error
+    notes.print(f"[green]✓[/green] {out}: serve it with `nautilus serve --model {out}`")
+
+
+@app.command()
 def config(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The defaults, as the docs have them.")] = False,
 ) -> None:

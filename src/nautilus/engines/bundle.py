@@ -55,6 +55,8 @@ class Bundle:
     utterances: bool = False
     """Whether the model was trained on single utterances only."""
     parameters: int | None = None
+    quantized: bool = False
+    """Whether the whole-window graph scales what it hears to 8 bits, all of a batch by one factor."""
     calibration: Calibration = UNCALIBRATED
     sha256: dict[str, str] = field(default_factory=dict)
 
@@ -134,6 +136,7 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         max_seconds=manifest.get("max_seconds", 30.0),
         utterances=manifest.get("utterances", False),
         parameters=manifest.get("parameters"),
+        quantized=manifest.get("quantized", False),
         calibration=Calibration(**manifest.get("calibration", {})),
         sha256=manifest.get("sha256", {}),
     )

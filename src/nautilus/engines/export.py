@@ -222,5 +222,6 @@ ONNX_ASR_FEATURES: Final[dict[str, Any]] = {
 
 
 def file_digest(file: Path) -> str:
+    """Return a file's SHA-256."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

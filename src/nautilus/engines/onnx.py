@@ -54,18 +54,26 @@ class OnnxEngine:
         graph = self._graph(options.keywords) if options.keywords else None
         heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
         hypotheses = [Hypothesis("", (), self._language)] * len(batch)
-        if not heard:
-            return hypotheses
-        signal, lengths = _pad([self._bundle.features(batch[index]) for index in heard])
+        # A quantized graph scales a batch as a whole: neighbours would change what is heard, so it has none.
+        for together in [[index] for index in heard] if self._bundle.quantized else [heard] if heard else []:
+            answers = self._hear([batch[index] for index in together], graph)
+            for index, answer in zip(together, answers, strict=True):
+                hypotheses[index] = answer
+        return hypotheses
+
+    def _hear(self, waveforms: Sequence[Waveform], graph: KeywordGraph | None) -> list[Hypothesis]:
+        """Hear waveforms in one call of the network."""
+        signal, lengths = _pad([self._bundle.features(waveform) for waveform in waveforms])
         logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
         frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
-        for row, index in enumerate(heard):
-            rows = logprobs[row, : frames[row]]
+        hypotheses = []
+        for waveform, scores, count in zip(waveforms, logprobs, frames, strict=True):
+            rows = scores[:count]
             pieces = best_path(rows, self._vocabulary)
             if graph:
                 pieces = boosted(rows, pieces, graph)
-            seconds = len(batch[index]) / SAMPLE_RATE
-            hypotheses[index] = hypothesis_of(pieces, self._language, seconds, self._bundle.calibration)
+            seconds = len(waveform) / SAMPLE_RATE
+            hypotheses.append(hypothesis_of(pieces, self._language, seconds, self._bundle.calibration))
         return hypotheses
 
     @property
