@@ -1,7 +1,7 @@
 """`/v1/realtime`: OpenAI's Realtime API for transcription, over the same conversations as `/v1/stream`."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -15,9 +15,10 @@ from nautilus.errors import BadRequestError, NautilusError, NotReadyError, Unsup
 from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
-from nautilus.types import SAMPLE_RATE
+from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.stream import STOPPING, read, receive, refuse
 from nautilus.wire import openai_realtime as wire
+from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
 
 router = APIRouter(tags=["live"])
@@ -74,10 +75,17 @@ class Conversation:
             first = await anext(messages)
         stopping = self._core.drain.begun
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
-            look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
-            async with lane.stream(look_ahead) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits(), stopping)
+            look_ahead = look_ahead_for(self._session.delay, lane.info.waits)
+            options = Options(language=self._language(lane.info.languages))
+            second = self._core.second_pass(None, options)
+            async with lane.stream(look_ahead, options) as stream:
+                await converse(_after(first, messages), self._tell, stream, self._limits(), stopping, second)
         await self._websocket.close(STOPPING)  # else the client would have hung up
+
+    def _language(self, known: Sequence[str]) -> str | None:
+        """Return the session's language if the model is told one; clients name languages also to models that aren't."""
+        code = language_code(self._session.language or "")
+        return code if code in known else None
 
     def _shown(self) -> dict[str, Any]:
         return self._session.body(self._core.resolve(self._session.model))
@@ -146,7 +154,7 @@ class Conversation:
             case SpeechStarted():
                 events = items.started(event.at, session)
             case Partial():
-                events = items.partial(event.words, session)
+                events = items.partial(event.words[: event.stable], session)
             case FinalEvent():
                 events = items.final(event.words, event.until, session)
                 if session.vad is not None:

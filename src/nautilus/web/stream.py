@@ -17,7 +17,7 @@ from nautilus.errors import IdleError, NautilusError, NotReadyError
 from nautilus.stream.service import Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
-from nautilus.types import Waveform
+from nautilus.types import Options, Waveform
 from nautilus.web import errors
 from nautilus.wire import live
 
@@ -50,13 +50,15 @@ async def _serve(websocket: WebSocket) -> None:
     query = live.read_query(websocket.query_params)
     with core.drain.conversation():
         async with core.pool.lease(core.resolve(query.model)) as lane:
-            look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
-            async with lane.stream(look_ahead) as heard:
+            look_ahead = live.look_ahead_for(query.delay, lane.info.waits)
+            options = Options(language=query.language)
+            second = core.second_pass(query.final_model, options)
+            async with lane.stream(look_ahead, options) as heard:
                 await websocket.accept()
                 teller = Teller(websocket)
                 await teller.send({"type": "ready", "model": lane.info.name, "look_ahead": look_ahead})
                 sound = _commands(websocket, PcmStream(query.encoding, query.rate), core)
-                await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun)
+                await converse(sound, teller.tell, heard, core.settings.stream, core.drain.begun, second)
                 await teller.send({"type": "end"})
                 await websocket.close(STOPPING if core.drain.begun.is_set() else WELL)
 
@@ -112,7 +114,8 @@ class Teller:
             case SpeechStarted():
                 await self.send({"type": "speech_started", "utterance": event.utterance, "at": round(event.at, 3)})
             case Partial():
-                await self.send(live.told("partial", event.utterance, event.words, event.until))
+                told = live.told("partial", event.utterance, event.words, event.until)
+                await self.send(told | {"stable": event.stable})
             case FinalEvent():
                 await self.send(live.told("final", event.utterance, event.words, event.until))
             case Committed():

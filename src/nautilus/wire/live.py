@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from nautilus.audio.pcm import ENCODINGS, RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.types import SAMPLE_RATE, Word
+from nautilus.wire.languages import language_code
 
 DELAYS: Final = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's words for how long a model may wait for what comes next."""
@@ -29,22 +30,27 @@ class StreamQuery:
     rate: int = SAMPLE_RATE
     """Hertz."""
     delay: str = USUAL_DELAY
+    language: str | None = None
+    """ISO-639-1 code; None lets the model decide."""
+    final_model: str | None = None
+    """What hears each utterance once more; None: as the server is set."""
 
 
 def read_query(query: Mapping[str, str]) -> StreamQuery:
     """Read the address's query. Raises BadRequestError that names the parameter and the fix."""
-    if unknown := sorted(query.keys() - {"model", "encoding", "rate", "delay"}):
+    if unknown := sorted(query.keys() - {"model", "encoding", "rate", "delay", "language", "final_model"}):
         raise BadRequestError(f"Unknown parameters: {', '.join(unknown)[:200]}.", unknown[0])
     delay = query.get("delay", USUAL_DELAY)
     if delay not in DELAYS:
         raise BadRequestError(f"delay must be one of {', '.join(DELAYS)}, not '{delay[:50]}'.", "delay")
-    return StreamQuery(query.get("model") or None, _encoding(query.get("encoding", "pcm16")), _rate(query), delay)
+    encoding, rate = _encoding(query.get("encoding", "pcm16")), _rate(query)
+    return StreamQuery(
+        query.get("model") or None, encoding, rate, delay, _language(query), query.get("final_model") or None
+    )
 
 
 def look_ahead_for(delay: str, known: Sequence[float]) -> float:
     """Return which of a model's look-aheads a delay means: the extremes its smallest and largest, evenly between."""
-    if not known:
-        return 0.0
     ascending = sorted(known)
     return ascending[round(DELAYS.index(delay) * (len(ascending) - 1) / (len(DELAYS) - 1))]
 
@@ -85,6 +91,13 @@ def _encoding(given: str) -> Encoding:
         if given == known:
             return known
     raise BadRequestError(f"encoding must be one of {', '.join(ENCODINGS)}, not '{given[:50]}'.", "encoding")
+
+
+def _language(query: Mapping[str, str]) -> str | None:
+    given = query.get("language")
+    if given and language_code(given) is None:
+        raise BadRequestError(f"language must be an ISO-639-1 code such as 'en', not '{given[:50]}'.", "language")
+    return language_code(given) if given else None
 
 
 def _rate(query: Mapping[str, str]) -> int:
