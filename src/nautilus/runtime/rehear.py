@@ -30,8 +30,8 @@ from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
 
 log = structlog.get_logger(__name__)
 
-LEAD: Final = 0.4
-"""Seconds before its first speech with which an utterance is heard."""
+LEAD: Final = 0.8
+"""Seconds before its first speech with which an utterance is heard; with half of that, the embedded model errs more."""
 TAIL: Final = 0.2
 """Seconds after its last speech with which it is heard."""
 GROWTH: Final = 0.125
