@@ -18,7 +18,7 @@ from nautilus.audio.sandbox import DecodeLimits
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import Bundle, read_bundle
 from nautilus.engines.fake import FakeEngine
-from nautilus.engines.nemo import NemoEngine
+from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.settings import Settings
 from nautilus.web.app import create_app
@@ -86,7 +86,7 @@ def running(settings: Settings, load: LoadEngine | None = None) -> Iterator[str]
 def _wait_until_ready(url: str, pause: threading.Event) -> None:
     import httpx
 
-    for _ in range(1000):
+    for _ in range(5000):  # to import NeMo takes a minute on a busy machine
         if httpx.get(f"{url}/health/ready").is_success:
             return
         pause.wait(0.02)
@@ -140,4 +140,4 @@ def embedded_onnx(embedded: Bundle) -> Engine:
 @pytest.fixture(scope="session")
 def embedded_nemo(nemo: None, embedded: Bundle) -> Engine:  # noqa: ARG001 - must be there
     """NeMo's engine on the embedded model's `.nemo` file."""
-    return NemoEngine(embedded.name, embedded.folder / "model.nemo")
+    return NemoStreamingEngine(embedded.name, embedded.folder / "model.nemo")

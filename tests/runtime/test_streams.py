@@ -38,7 +38,10 @@ def reheard(embedded: Bundle) -> Engine:
     return OnnxEngine(replace(embedded, streaming=None))
 
 
-@pytest.fixture(params=["stepped", "reheard"])
+WITH_NEMO = pytest.param("embedded_nemo", marks=[pytest.mark.nemo, pytest.mark.timeout(300)])
+
+
+@pytest.fixture(params=["stepped", "reheard", WITH_NEMO])
 def engine(request: pytest.FixtureRequest) -> Engine:
     made: Engine = request.getfixturevalue(request.param)
     return made

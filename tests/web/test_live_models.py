@@ -117,6 +117,16 @@ def test_a_language_that_the_model_does_not_know_is_refused(offline_server: str)
         assert message in json.loads(refusal.value.response.body or b"")["error"]["message"]
 
 
+@pytest.mark.nemo
+@pytest.mark.timeout(300)
+def test_nemo_s_own_cache_aware_models_hear_streams(settings: Settings, embedded: Bundle) -> None:
+    with running(settings.model_copy(update={"model": str(embedded.folder / "model.nemo")})) as url:
+        events = converse(url, list(parts(pcm(np.concatenate([sample(), silence(1.5)])), 1, 9000)))
+    assert events[0]["look_ahead"] == 1.04
+    assert "partial" in [event["type"] for event in events]
+    assert finals(events) == [HEARD]
+
+
 def test_the_second_pass_s_words_are_final(two_pass_server: str) -> None:
     quick = np.concatenate([sample(), noise(1.5) * np.float32(0.001)])
     events = converse(two_pass_server, [pcm(np.concatenate([quick, quick]))], "delay=minimal")
