@@ -99,11 +99,11 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         model = catalog.find(name)
         memory = settings.cache_dir / "sizing" / f"{fingerprint(model)}.json"
         if load:
-            return open_local_lane(partial(load, model), settings.batch, memory, report, threads)
-        return open_isolated_lane(_job(model, settings, memory), settings.batch, report, threads)
+            return open_local_lane(partial(load, model), settings.batch, memory, report, listening)
+        return open_isolated_lane(_job(model, settings, memory), settings.batch, report, listening)
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
-    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
+    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             pipeline = Pipeline(sandbox, pool, threads, settings.audio)
             yield Core(settings, catalog, pool, pipeline, default, Drain(), threads, final)

@@ -162,6 +162,7 @@ async def test_another_wait_or_language_is_refused(engine: Engine, tmp_path: Pat
         with pytest.raises(UnsupportedError, match="look_ahead must be one of"):
             async with lane.stream(0.123, Options()):
                 pass
-        with pytest.raises(UnsupportedError, match="does not know the language 'de'"):
-            async with lane.stream(lane.info.waits[0], Options(language="de")):
-                pass
+        if lane.info.languages:
+            with pytest.raises(UnsupportedError, match="does not know the language 'de'"):
+                async with lane.stream(lane.info.waits[0], Options(language="de")):
+                    pass

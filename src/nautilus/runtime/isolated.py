@@ -28,17 +28,17 @@ _LARGE: Final = 60 * SAMPLE_RATE  # samples of a batch beyond which a thread cop
 
 @asynccontextmanager
 async def open_isolated_lane(
-    job: protocol.Job, limits: BatchLimits, report: Report, dsp: Executor | None = None
+    job: protocol.Job, limits: BatchLimits, report: Report, listening: Executor | None = None
 ) -> AsyncIterator[Lane]:
     """Load a model into a process of its own, and serve it for the length of the block.
 
-    What listens for speech in live streams runs on the threads of `dsp`.
+    What listens for speech in live streams runs on the threads of `listening`.
     """
     supervisor = Supervisor(job, await ModelProcess.start(job, report))
     try:
         first = supervisor.process
         async with serving(
-            supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits, dsp
+            supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits, listening
         ) as lane:
             yield lane
     finally:

@@ -27,11 +27,15 @@ GPU_PADDING = 0.25
 
 @asynccontextmanager
 async def open_local_lane(
-    load: Callable[[Report], Engine], limits: BatchLimits, memory: Path, report: Report, dsp: Executor | None = None
+    load: Callable[[Report], Engine],
+    limits: BatchLimits,
+    memory: Path,
+    report: Report,
+    listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Load an engine, and serve it for the length of the block; its sizing is remembered in the file `memory`.
 
-    What listens for speech in live streams runs on the threads of `dsp`.
+    What listens for speech in live streams runs on the threads of `listening`.
     """
     loop = asyncio.get_running_loop()
     # The first thread loads the engine; one that is not reentrant never leaves it.
@@ -52,7 +56,7 @@ async def open_local_lane(
         async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
             return await loop.run_in_executor(threads, table.step, steps, sounds)
 
-        async with serving(transcribe, take_steps, engine.info, sizing, limits, dsp) as lane:
+        async with serving(transcribe, take_steps, engine.info, sizing, limits, listening) as lane:
             yield lane
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
@@ -65,11 +69,11 @@ async def serving(
     info: EngineInfo,
     sizing: Sizing,
     limits: BatchLimits,
-    dsp: Executor | None = None,
+    listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
     log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, dsp)
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
         try:
