@@ -22,6 +22,7 @@ from nautilus.runtime.lane import Stream
 from nautilus.stream.service import Commit
 from nautilus.stream.session import Final, Partial, StreamLimits
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
+from tests.engines.models import TinyModels
 from tests.engines.sounds import noise, sample, silence, speech_clips
 from tests.stream.talk import finals, pieces, talk
 
@@ -208,6 +209,24 @@ async def test_what_a_long_utterance_costs_is_bounded() -> None:
         live = await stream.finish()
     assert len(live.hypothesis.words) >= int(seconds) - 1
     assert 2 * seconds < sum(map(len, ear.heard)) / SAMPLE_RATE < 11 * seconds
+
+
+@pytest.mark.nemo
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("runtime", "family"),
+    [*(("nemo", family) for family in ("ctc", "rnnt", "tdt", "hybrid", "aed")), ("onnx", "rnnt"), ("onnx", "tdt")],
+)
+async def test_models_of_every_family_hear_streams(tiny: TinyModels, runtime: str, family: str) -> None:
+    engine = tiny.nemo(family) if runtime == "nemo" else tiny.onnx(family)
+    ear = Ear(engine)
+    quiet = noise(1.2) * np.float32(0.002)
+    async with stream_of(ear, wait=1.0) as stream:
+        events = await talk(stream, pieces(np.concatenate([quiet, sample(), quiet]), 1))
+    (final,) = [event for event in events if isinstance(event, Final)]
+    (whole,) = engine.transcribe([ear.heard[-1]], Options())
+    assert [word.text for word in final.words] == [word.text for word in whole.words]
+    assert final.words[0].start > 0.3
 
 
 async def test_what_nobody_says_is_not_heard(offline: Engine) -> None:

@@ -61,7 +61,7 @@ class Conversation:
         self._session = wire.RealtimeSession(model=model)
         self._items = wire.Items()
         self._pcm = PcmStream(self._session.encoding, self._session.rate)
-        self._uncommitted = 0  # samples
+        self._appended = self._uncommitted = 0  # samples
         self._committed_at = 0.0  # seconds
 
     async def run(self) -> None:
@@ -113,6 +113,7 @@ class Conversation:
         match event["type"]:
             case "input_audio_buffer.append":
                 sound = await read(self._pcm, wire.read_audio(event), self._core.threads)
+                self._appended += len(sound)
                 self._uncommitted += len(sound)
                 return [sound]
             case "input_audio_buffer.commit":
@@ -157,8 +158,9 @@ class Conversation:
                 events = items.partial(event.words[: event.stable], session)
             case FinalEvent():
                 events = items.final(event.words, event.until, session)
-                if session.vad is not None:
-                    self._uncommitted = 0
+                if session.vad is not None:  # what came since the utterance ended can still be committed
+                    since = self._appended - round(event.until * SAMPLE_RATE)
+                    self._uncommitted = min(self._uncommitted, max(0, since))
             case Committed():
                 seconds = self._seconds(event.until)
                 told = session.vad is not None and event.utterance is not None  # by its final
