@@ -23,6 +23,7 @@ from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
 from nautilus.runtime.model_process import Job
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Token, Waveform, Word
+from tests.engines.sounds import sample
 
 LIMITS = BatchLimits(workers=2, max_items=4, max_padding=0.5)
 POISON = 7.0
@@ -214,6 +215,23 @@ async def test_a_stream_outlives_the_process_that_heard_it(tmp_path: Path) -> No
             live = await stream.hear(clip(3))
             assert [word.start for word in live.hypothesis.words] == [2.0, 3.0, 4.0, 5.0]
             assert live.until == 6.0
+    finally:
+        supervisor.end()
+
+
+async def test_an_utterance_that_is_heard_again_and_again_outlives_the_process_as_well(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path), await Process.start(job(tmp_path), lambda _: None))
+    ready = supervisor.process.ready
+    try:
+        async with (
+            serving(supervisor.transcribe, supervisor.take_steps, ready.info, ready.sizing, LIMITS) as lane,
+            lane.stream(lane.info.waits[-1], Options()) as stream,
+        ):
+            await stream.hear(sample()[:30_000])
+            supervisor.process.kill()
+            await stream.hear(sample()[30_000:])
+            live = await stream.finish()
+            assert [word.text for word in live.hypothesis.words] == ["zero", "one", "two"]
     finally:
         supervisor.end()
 
