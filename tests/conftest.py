@@ -1,20 +1,28 @@
-"""What many tests stand on: settings of their own, the folder of real speech, servers on free ports."""
+"""What many tests stand on: settings of their own, real speech, servers on free ports, models made once."""
 
 import asyncio
 import os
 import threading
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import uvicorn
 
+import nautilus.resources
 from nautilus.assembly import LoadEngine
 from nautilus.audio.sandbox import DecodeLimits
+from nautilus.engines.base import Engine
+from nautilus.engines.bundle import Bundle, read_bundle
 from nautilus.engines.fake import FakeEngine
+from nautilus.engines.nemo_streaming import NemoStreamingEngine
+from nautilus.engines.onnx import OnnxEngine
 from nautilus.settings import Settings
 from nautilus.web.app import create_app
+from tests.engines.models import TinyModels
 
 ROOT = Path(__file__).parent.parent
 
@@ -78,7 +86,7 @@ def running(settings: Settings, load: LoadEngine | None = None) -> Iterator[str]
 def _wait_until_ready(url: str, pause: threading.Event) -> None:
     import httpx
 
-    for _ in range(1000):
+    for _ in range(5000):  # to import NeMo takes a minute on a busy machine
         if httpx.get(f"{url}/health/ready").is_success:
             return
         pause.wait(0.02)
@@ -97,3 +105,39 @@ def server(settings: Settings) -> Iterator[str]:
     """URL of a server on the embedded model."""
     with running(settings) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def nemo() -> None:
+    """NeMo, imported once, which takes half a minute on a busy machine."""
+    if find_spec("nemo") is None:
+        pytest.skip("NeMo is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some forty, of packages that NeMo imports
+        import nemo.collections.asr.models  # noqa: F401 - for its import's sake
+        import torch
+    torch.set_num_threads(1)  # more wait for each other where other tests run beside
+
+
+@pytest.fixture(scope="session")
+def tiny(nemo: None, tmp_path_factory: pytest.TempPathFactory) -> TinyModels:  # noqa: ARG001 - must be there
+    """Tiny models of all families."""
+    return TinyModels(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Bundle:
+    """The embedded model."""
+    return read_bundle(Path(nautilus.resources.__file__).parent / "embedded")
+
+
+@pytest.fixture(scope="session")
+def embedded_onnx(embedded: Bundle) -> Engine:
+    """Our engine on the embedded model."""
+    return OnnxEngine(embedded)
+
+
+@pytest.fixture(scope="session")
+def embedded_nemo(nemo: None, embedded: Bundle) -> Engine:  # noqa: ARG001 - must be there
+    """NeMo's engine on the embedded model's `.nemo` file."""
+    return NemoStreamingEngine(embedded.name, embedded.folder / "model.nemo")

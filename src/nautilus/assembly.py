@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from threadpoolctl import threadpool_limits
 
@@ -31,6 +31,11 @@ from nautilus.runtime.pool import ModelPool, open_pool
 from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
+from nautilus.stream.second import SecondPass
+from nautilus.types import Options
+
+NO_MODEL: Final = "none"
+"""What a client says to have no second pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Core:
     client_secrets: ClientSecrets
     threads: Executor
     """For what would hold the event loop for long."""
+    final_model: str | None = None
+    """What live utterances are heard by once more, unless their client says otherwise."""
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
@@ -59,10 +66,23 @@ class Core:
             return name
         raise UnknownModelError(name, allowed)
 
+    def second_pass(self, wanted: str | None, options: Options) -> SecondPass | None:
+        """Return what hears the utterances of a live stream once more: the `wanted` model, or the usual one, or none.
+
+        Raises UnknownModelError.
+        """
+        name = self.final_model
+        if wanted is not None:
+            name = None if wanted == NO_MODEL else self.resolve(wanted)
+        if name is None:
+            return None
+        return SecondPass(partial(self.pool.lease, name), options, self.threads, self.settings.stream.second_pass)
+
     def models(self) -> tuple[str, ...]:
         """Return the names that requests may use, the default first."""
         installed = (model.name for model in self.catalog.installed())
-        return tuple(dict.fromkeys((self.default_model, *self.settings.models, *installed)))
+        final = (self.final_model,) if self.final_model else ()
+        return tuple(dict.fromkeys((self.default_model, *final, *self.settings.models, *installed)))
 
 
 LoadEngine: TypeAlias = Callable[[Model, Report], Engine]
@@ -78,21 +98,24 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     """
     catalog = Catalog(settings.models_dir)
     default = catalog.find(settings.model).name
+    final = catalog.find(settings.final_model).name if settings.final_model else None
 
     def open_lane(name: str, report: Report) -> AbstractAsyncContextManager[Lane]:
         model = catalog.find(name)
         memory = settings.cache_dir / "sizing" / f"{fingerprint(model)}.json"
         if load:
-            return open_local_lane(partial(load, model), settings.batch, memory, report)
-        return open_isolated_lane(_job(model, settings, memory), settings.batch, report)
+            return open_local_lane(partial(load, model), settings.batch, memory, report, listening)
+        return open_isolated_lane(_job(model, settings, memory), settings.batch, report, listening)
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
-    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads:
+    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             secrets = ClientSecrets(settings.client_secret_key.get_secret_value())
             pipeline, drain = Pipeline(sandbox, pool, threads, settings.audio), Drain()
             async with open_conversations(settings.stream, drain) as conversations:
-                yield Core(settings, catalog, pool, pipeline, sandbox, default, drain, conversations, secrets, threads)
+                yield Core(
+                    settings, catalog, pool, pipeline, sandbox, default, drain, conversations, secrets, threads, final
+                )
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
-from nautilus.audio.chunk import Planner, Window, WindowLimits, join
+from nautilus.audio.chunk import Planner, Window, WindowLimits, in_recording, join
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
@@ -23,7 +23,7 @@ from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
-from nautilus.runtime.lane import Heard, Lane
+from nautilus.runtime.lane import Heard, Lane, check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
 from nautilus.types import (
@@ -224,7 +224,7 @@ class Hearing:
         self.queue += heard.queue
         self.inference += heard.inference
         self.language = heard.hypothesis.language or self.language
-        words = [_in_recording(word, window) for word in await self._spoken(heard.hypothesis.words, window)]
+        words = [in_recording(word, window) for word in await self._spoken(heard.hypothesis.words, window)]
         joined = join(self._held, words, window.seam) if window.seam else [*self._held, *words]
         open_from = window.end - MAY_CHANGE
         settled = [word for word in joined if word.end <= open_from]
@@ -249,11 +249,7 @@ def settle(options: Options, info: EngineInfo) -> tuple[Options, tuple[str, ...]
     """Return what the model can honour, and warnings of what it can't. Raises UnsupportedError where that matters."""
     if options.translate_to and not info.translates:
         raise UnsupportedError(f"The model {info.name} does not translate; use a Canary model.", "model")
-    if options.language and info.languages and options.language not in info.languages:
-        spoken = ", ".join(info.languages)
-        raise UnsupportedError(
-            f"The model {info.name} does not know the language '{options.language}'; it knows: {spoken}.", "language"
-        )
+    check_language(options.language, info)
     if options.keywords and not info.keywords:
         return replace(options, keywords=()), (f"keywords have no effect: the model {info.name} takes none.",)
     return options, ()
@@ -275,8 +271,3 @@ def _transcript(
     segments = segments_of(hearing.words)
     text = " ".join(segment.text for segment in segments)
     return Transcript(text, segments, hearing.model, hearing.language, facts, timings, recording.warnings)
-
-
-def _in_recording(word: Word, window: Window) -> Word:
-    start, end = window.time_map.to_recording(word.start), window.time_map.to_recording(word.end)
-    return replace(word, start=start, end=max(start, end))

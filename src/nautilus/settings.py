@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     """Further models that requests may name, as a JSON list. Installed ones may be named without being listed."""
     aliases: tuple[str, ...] = OPENAI_NAMES
     """Names, as a JSON list, that mean the default model; clients hard-code these."""
+    final_model: str | None = None
+    """A model that hears each live utterance once more when it is over; what it hears is final. Loaded at start."""
     models_dir: Path = Path("~/.cache/nautilus/models")
     """Where fetched models lie."""
     cache_dir: Path = Path("~/.cache/nautilus")

@@ -12,7 +12,7 @@ from benchmarks.random_model import PIECES, config, train_tokenizer
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import is_bundle, read_bundle
 from nautilus.engines.export import export_model
-from nautilus.engines.nemo import NemoEngine
+from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.engines.onnx_asr import OnnxAsrEngine
 
@@ -102,8 +102,22 @@ def _hybrid(settings: dict[str, Any], create: Callable[[Any], Any], durations: t
     return model
 
 
+def _streaming(family: str) -> Callable[[dict[str, Any], Callable[[Any], Any]], Any]:
+    """Return what builds a model that hears streams: cache-aware, with features that need no whole recording."""
+
+    def build(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
+        settings["preprocessor"]["normalize"] = "NA"
+        return BUILDERS[family](_chunked(settings), create)
+
+    return build
+
+
 def _cache_aware(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
-    """Build a transducer for streams: chunked attention, nothing that looks ahead further than its chunk."""
+    return _rnnt(_chunked(settings), create)
+
+
+def _chunked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Let nothing look ahead further than its chunk."""
     settings["encoder"] |= {
         "att_context_style": "chunked_limited",
         "att_context_size": [[28, 6], [28, 0]],
@@ -111,7 +125,7 @@ def _cache_aware(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
         "conv_context_size": "causal",
         "conv_norm_type": "layer_norm",
     }
-    return _rnnt(settings, create)
+    return settings
 
 
 def _prompted(settings: dict[str, Any], create: Callable[[Any], Any]) -> Any:
@@ -269,6 +283,10 @@ BUILDERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "quartz": _quartz,
     "aed": _aed,
     "cache-aware": _cache_aware,
+    "streaming-ctc": _streaming("ctc"),
+    "streaming-rnnt": _streaming("rnnt"),
+    "streaming-tdt": _streaming("tdt"),
+    "streaming-hybrid": _streaming("hybrid"),
     "prompted": _prompted,
     "prompted-hybrid": _prompted_hybrid,
 }
@@ -295,7 +313,7 @@ class TinyModels:
 
     def nemo(self, family: str) -> Engine:
         """NeMo's engine on the `.nemo` file."""
-        return self._engine("nemo", family, lambda: NemoEngine(family, self.nemo_file(family)))
+        return self._engine("nemo", family, lambda: NemoStreamingEngine(family, self.nemo_file(family)))
 
     def onnx(self, family: str) -> Engine:
         """The engine for what was exported."""

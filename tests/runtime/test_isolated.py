@@ -23,6 +23,7 @@ from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
 from nautilus.runtime.model_process import Job
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Token, Waveform, Word
+from tests.engines.sounds import sample
 
 LIMITS = BatchLimits(workers=2, max_items=4, max_padding=0.5)
 POISON = 7.0
@@ -194,7 +195,7 @@ class Counting(FakeEngine):
 
 async def test_streams_take_steps_together_and_each_hears_its_own(tmp_path: Path) -> None:
     async with lane_of(job(tmp_path, Counting)) as lane, AsyncExitStack() as stack:
-        streams = [await stack.enter_async_context(lane.stream(0.5)) for _ in range(5)]
+        streams = [await stack.enter_async_context(lane.stream(0.5, Options())) for _ in range(5)]
         for _ in range(2):
             lives = await asyncio.gather(*(one.hear(clip(number)) for number, one in enumerate(streams)))
         assert [len(live.hypothesis.words) for live in lives] == [0, 2, 4, 6, 8]
@@ -206,10 +207,9 @@ async def test_a_stream_outlives_the_process_that_heard_it(tmp_path: Path) -> No
     try:
         async with (
             serving(supervisor.transcribe, supervisor.take_steps, ready.info, ready.sizing, LIMITS) as lane,
-            lane.stream(0.5) as stream,
+            lane.stream(0.5, Options()) as stream,
         ):
-            await stream.hear(clip(2))
-            stream.cut(until=2.0)
+            await stream.cut(await stream.hear(clip(2)))
             await stream.hear(clip(1))
             supervisor.process.kill()
             live = await stream.hear(clip(3))
@@ -219,24 +219,40 @@ async def test_a_stream_outlives_the_process_that_heard_it(tmp_path: Path) -> No
         supervisor.end()
 
 
+async def test_an_utterance_that_is_heard_again_and_again_outlives_the_process_as_well(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path), await Process.start(job(tmp_path), lambda _: None))
+    ready = supervisor.process.ready
+    try:
+        async with (
+            serving(supervisor.transcribe, supervisor.take_steps, ready.info, ready.sizing, LIMITS) as lane,
+            lane.stream(lane.info.waits[-1], Options()) as stream,
+        ):
+            await stream.hear(sample()[:30_000])
+            supervisor.process.kill()
+            await stream.hear(sample()[30_000:])
+            live = await stream.finish()
+            assert [word.text for word in live.hypothesis.words] == ["zero", "one", "two"]
+    finally:
+        supervisor.end()
+
+
 async def test_no_more_streams_than_there_are_places(tmp_path: Path) -> None:
     async with open_isolated_lane(job(tmp_path, Counting), replace(LIMITS, max_streams=2), lambda _: None) as lane:
-        async with lane.stream(0.5), lane.stream(0.5):
+        async with lane.stream(0.5, Options()), lane.stream(0.5, Options()):
             with pytest.raises(OverloadedError):
-                async with lane.stream(0.5):
+                async with lane.stream(0.5, Options()):
                     pass
-        async with lane.stream(0.5):
+        async with lane.stream(0.5, Options()):
             pass
 
 
 async def test_what_a_model_cannot_hear_live_is_refused(tmp_path: Path) -> None:
     async with lane_of(job(tmp_path, Counting)) as lane:
         with pytest.raises(UnsupportedError, match=r"look_ahead must be one of 0\.5"):
-            async with lane.stream(0.4):
+            async with lane.stream(0.4, Options()):
                 pass
-    async with lane_of(job(tmp_path)) as lane:
-        with pytest.raises(UnsupportedError, match="does not hear live streams"):
-            async with lane.stream(0.5):
+        with pytest.raises(UnsupportedError, match="does not know the language 'de'"):
+            async with lane.stream(0.5, Options(language="de")):
                 pass
 
 

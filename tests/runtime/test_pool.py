@@ -8,8 +8,7 @@ import pytest
 from nautilus.engines.base import EngineInfo, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
-from nautilus.runtime.lane import Heard, Lane
-from nautilus.runtime.live import LiveStream
+from nautilus.runtime.lane import Heard, Lane, Stream
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
@@ -19,8 +18,8 @@ LIMITS = PoolLimits(max_models=2, idle_ttl=10, sweep_every=1000)
 class Echo:
     """A lane that says its model's name."""
 
-    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
-        raise NotImplementedError(look_ahead)
+    def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
+        raise NotImplementedError(wait)
 
     def __init__(self, name: str) -> None:
         self.info: EngineInfo = FakeEngine().info

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from nautilus.engines.base import Live
 from nautilus.stream.session import Final, Partial, Session, SpeechStarted, StreamLimits
 from nautilus.types import Hypothesis, Word
@@ -34,9 +36,11 @@ def test_an_utterance_starts_grows_and_ends() -> None:
     second, ends = session.heard(live(2.0, HELLO, WORLD))
     assert [type(event) for event in second] == [Partial]
     assert not ends
-    (final,), ends = session.heard(live(2.5, HELLO, WORLD))
+    over = live(2.5, HELLO, WORLD)
+    assert session.heard(over) == ([], True)
+    (final,) = session.ended(over)
     assert isinstance(final, Final)
-    assert ([word.text for word in final.words], final.utterance, ends) == (["hello", "world"], 0, True)
+    assert ([word.text for word in final.words], final.utterance) == (["hello", "world"], 0)
 
 
 def test_what_is_known_is_not_told_again() -> None:
@@ -48,7 +52,9 @@ def test_what_is_known_is_not_told_again() -> None:
 def test_each_utterance_has_a_number() -> None:
     session = Session(LIMITS)
     for number in range(3):
-        started, final = session.heard(live(5.0, HELLO))[0]
+        (started,), ends = session.heard(live(5.0, HELLO))
+        (final,) = session.ended(live(5.0, HELLO))
+        assert ends
         assert isinstance(final, Final)
         assert (started, final.utterance) == (SpeechStarted(number, 1.0), number)
 
@@ -76,3 +82,13 @@ def test_a_word_that_turns_out_to_be_none_is_taken_back() -> None:
     session.heard(live(1.5, HELLO))
     events, _ = session.heard(live(1.6, ("yellow", 1.0, 1.4)))
     assert [word.text for event in events if isinstance(event, Partial) for word in event.words] == ["yellow"]
+
+
+def test_all_words_but_the_last_are_stable_unless_the_stream_says_otherwise() -> None:
+    session = Session(LIMITS)
+    (_, partial), _ = session.heard(live(2.0, HELLO, WORLD))
+    assert isinstance(partial, Partial)
+    assert partial.stable == 1
+    (again,), _ = session.heard(replace(live(2.1, HELLO, WORLD), stable=2))
+    assert isinstance(again, Partial)
+    assert again.stable == 2

@@ -199,12 +199,6 @@ def test_what_cannot_be_is_refused_before_it_begins(server: str, query: str, sta
     assert message in json.loads(refusal.value.response.body or b"")["error"]["message"]
 
 
-def test_a_model_that_hears_no_streams_says_so(fake_server: str) -> None:
-    with pytest.raises(InvalidStatus) as refusal:
-        opened(fake_server, "")
-    assert "does not hear live streams" in json.loads(refusal.value.response.body or b"")["error"]["message"]
-
-
 def test_nonsense_ends_the_conversation_with_a_reason(server: str) -> None:
     with opened(server) as connection:
         connection.recv()

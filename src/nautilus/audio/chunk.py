@@ -9,15 +9,15 @@ The detector hears fixed stretches of the recording, so windows don't depend on 
 """
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from nautilus.audio.cuts import Cut, Draft, WindowLimits
 from nautilus.audio.seam import join
+from nautilus.audio.tape import Tape
 from nautilus.audio.vad import (
     CONTEXT_FRAMES,
     HOP,
@@ -28,9 +28,9 @@ from nautilus.audio.vad import (
     VadLimits,
     speech_probabilities,
 )
-from nautilus.types import SAMPLE_RATE, Waveform
+from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-__all__ = ["Planner", "TimeMap", "Window", "WindowLimits", "join"]
+__all__ = ["Planner", "TimeMap", "Window", "WindowLimits", "in_recording", "join"]
 
 _STEP: Final = STEP_FRAMES * HOP
 _CONTEXT: Final = CONTEXT_FRAMES * HOP
@@ -80,6 +80,12 @@ class Window:
         return self.time_map.to_recording(self.time_map.seconds)
 
 
+def in_recording(word: Word, window: Window) -> Word:
+    """Return a word of a window with the times that it has in the recording."""
+    start, end = window.time_map.to_recording(word.start), window.time_map.to_recording(word.end)
+    return replace(word, start=start, end=max(start, end))
+
+
 class Planner:
     """Cuts a stream of blocks into windows."""
 
@@ -88,7 +94,7 @@ class Planner:
     ) -> None:
         self._limits = limits
         self._detect = detect
-        self._tape = _Tape()
+        self._tape = Tape()
         self._finder = SpanFinder(VadLimits(min_silence=limits.min_silence))
         self._draft = Draft(limits)
         self._analysed = 0
@@ -165,33 +171,6 @@ class Planner:
         self.speech_seconds += (cut.length - cut.overlap) / SAMPLE_RATE
         begin, shared = starts[0] / SAMPLE_RATE, cut.overlap / SAMPLE_RATE
         return Window(audio, time_map, begin + shared / 2, Span(begin, begin + shared) if shared else None)
-
-
-class _Tape:
-    """The part of a recording that is still needed."""
-
-    def __init__(self) -> None:
-        self._parts: deque[Waveform] = deque()
-        self._start = 0
-        self.end = 0
-
-    def append(self, part: Waveform) -> None:
-        """Keep a copy of the next samples."""
-        self._parts.append(part.copy())
-        self.end += len(part)
-
-    def read(self, start: int, stop: int) -> Waveform:
-        """Copy samples `start` to `stop` of the recording into one array."""
-        wanted, place = [], self._start
-        for part in self._parts:
-            wanted.append(part[max(0, start - place) : max(0, stop - place)])
-            place += len(part)
-        return np.concatenate(wanted) if wanted else np.zeros(0, np.float32)
-
-    def forget(self, before: int) -> None:
-        """Drop whole parts that lie before sample `before`."""
-        while self._parts and self._start + len(self._parts[0]) <= before:
-            self._start += len(self._parts.popleft())
 
 
 def _sample(seconds: float) -> int:

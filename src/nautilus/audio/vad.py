@@ -150,7 +150,11 @@ def _seconds(frames: int) -> float:
 
 def features(waveform: Waveform) -> tuple[Matrix, Matrix]:
     """Compute what the network sees of one pass: rows of four frames (rows, 128) and a summary (64,)."""
-    mels = _log_mels(waveform)
+    return rows_of(log_mels(waveform))
+
+
+def rows_of(mels: Matrix) -> tuple[Matrix, Matrix]:
+    """Do so from the log-mels of the pass, shape (frames, BANDS)."""
     energies = mels.mean(axis=1)
     loud = np.partition(energies, int(0.95 * (len(energies) - 1)))[int(0.95 * (len(energies) - 1))]
     mels = np.maximum((mels - loud) * np.float32(0.25), np.float32(-4))
@@ -176,8 +180,12 @@ def _passes(frames: int) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _pass(waveform: Waveform) -> Probabilities:
-    """Run the network over one pass, as many probabilities as it has frames."""
-    rows, summary = features(waveform)
+    return judge(log_mels(waveform))
+
+
+def judge(mels: Matrix) -> Probabilities:
+    """Run the network over the log-mels of one pass, shape (frames, BANDS); a probability for each frame."""
+    rows, summary = rows_of(mels)
     weights = _weights()
     hidden = rows @ weights["in"] + (summary @ weights["summary"] + weights["in_bias"])
     np.maximum(hidden, 0, out=hidden)
@@ -188,11 +196,10 @@ def _pass(waveform: Waveform) -> Probabilities:
         update = taps @ weights[f"conv{index}"] + weights[f"conv{index}_bias"]
         hidden += np.maximum(update, 0, out=update)
     logits = (hidden @ weights["out"] + weights["out_bias"]).reshape(-1)
-    frames = -(-len(waveform) // HOP)
-    return np.asarray(1 / (1 + np.exp(-np.clip(logits[:frames], -30, 30))), np.float32)
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits[: len(mels)], -30, 30))), np.float32)
 
 
-def _log_mels(waveform: Waveform) -> Matrix:
+def log_mels(waveform: Waveform) -> Matrix:
     """Compute logarithms of the power in each mel band, shape (frames, BANDS)."""
     from scipy.fft import rfft  # six times as fast as NumPy's on float32; late, for it takes its time to import
 

@@ -26,7 +26,7 @@ from nautilus.settings import Settings
 from nautilus.stream.service import converse
 from nautilus.stream.session import Event, Partial
 from nautilus.stream.session import Final as FinalEvent
-from nautilus.types import SAMPLE_RATE, Waveform
+from nautilus.types import SAMPLE_RATE, Options, Waveform
 from nautilus.wire.live import DELAYS, look_ahead_for
 
 PIECE: Final = 0.1
@@ -108,8 +108,8 @@ async def _hear(request: Request, settings: Settings, sound: AsyncIterator[Wavef
                 pass
 
     async with assemble(settings) as core, core.pool.lease(core.default_model) as lane:
-        look_ahead = look_ahead_for(request.delay, lane.info.look_aheads)
-        async with lane.stream(look_ahead) as stream:
+        look_ahead = look_ahead_for(request.delay, lane.info.waits)
+        async with lane.stream(look_ahead, Options()) as stream:
             notes.print(f"Listening with {lane.info.name}; Ctrl-C ends.", style="dim")
             await converse(sound, show, stream, settings.stream, asyncio.Event())
 

@@ -33,7 +33,7 @@ def run_server(settings: Settings) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code. A default model that can't be loaded ends it with 1."""
     configure_logging(settings.log_level, settings.log_format)
     catalog = Catalog(settings.models_dir)
-    for name in (settings.model, *settings.models):
+    for name in (settings.model, *filter(None, (settings.final_model,)), *settings.models):
         catalog.find(name)  # a misspelt name ends it here, before anything runs
     failures: list[NautilusError] = []
 

@@ -13,6 +13,10 @@ Report: TypeAlias = Callable[[str], None]
 """Takes a few words on how far the loading of a model is."""
 
 
+REHEARD: Final = (1.5, 1.0, 0.75, 0.5, 0.3)
+"""Seconds by which an utterance may grow before a model that goes over it again and again hears it once more."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a loaded model can do; read by the pipeline, the API and `nautilus models info`."""
@@ -35,10 +39,18 @@ class EngineInfo:
     keywords: bool = False
     """True where `Options.keywords` are honoured."""
     look_aheads: tuple[float, ...] = ()
-    """Seconds of sound to come that it may wait for in live streams, the most accurate first; empty: hears none."""
+    """Seconds of sound to come that it may wait for in live streams, the most accurate first.
+
+    Empty for a model that can't go on from where it stopped: of a live stream, it hears each utterance again and again.
+    """
     translates: bool = False
     """True where `Options.translate_to` is honoured."""
     parameters: int | None = None
+
+    @property
+    def waits(self) -> tuple[float, ...]:
+        """Return the seconds of sound to come that the words of a live stream may be told to wait for."""
+        return self.look_aheads or REHEARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,8 @@ class Live:
     """Seconds of the stream that this covers."""
     silence: float
     """Seconds before `until` in which no sub-word was heard."""
+    stable: int | None = None
+    """How many of its first words will hardly change any more; None: all but the last."""
 
 
 class Engine(Protocol):

@@ -79,7 +79,7 @@ def _measured(path: Path) -> dict[str, Any]:
 def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -> None:
     from nautilus.engines.nemo import languages_of, pieces_of, subsampling_of
 
-    features = _features(model)
+    features = features_of(model)
     _trace(model, folder / "offline.onnx", "logprobs")
     pieces = [*pieces_of(model), BLANK]
     (folder / "tokens.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
@@ -104,7 +104,7 @@ def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -
 def _export_transducer(model: Any, folder: Path) -> None:
     from nautilus.engines.nemo import durations_of, pieces_of, subsampling_of
 
-    features, durations = _features(model), durations_of(model)
+    features, durations = features_of(model), durations_of(model)
     if features | ONNX_ASR_FEATURES != features or features["n_mels"] not in ONNX_ASR_MELS:
         raise UnsupportedError(
             f"onnx-asr, which serves exported transducers, has other features than this model: {features}. "
@@ -170,7 +170,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _features(model: Any) -> dict[str, Any]:
+def features_of(model: Any) -> dict[str, Any]:
     """Return a bundle's description of the model's features. Raises UnsupportedError where ours differ from them."""
     settings = model.cfg.preprocessor
     found = {key: settings.get(key, value) for key, value in FIXED_FEATURES.items()}

@@ -59,10 +59,10 @@ def _load_bundle(path: Path) -> Engine:
 
 def _load_nemo(model: Model, report: Report) -> Engine:
     _need_nemo(model.name)
-    from nautilus.engines.nemo import NemoEngine
+    from nautilus.engines.nemo_streaming import NemoStreamingEngine
 
     report("importing NeMo")
-    engine: Engine = NemoEngine(model.name, model.path)
+    engine: Engine = NemoStreamingEngine(model.name, model.path)
     return engine
 
 

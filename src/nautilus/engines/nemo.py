@@ -69,9 +69,9 @@ class NemoEngine:
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
-        self._vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
+        self.vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
         self._timed = self._family != "aed" and bool(durations_of(self._model))
-        self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self._vocabulary))
+        self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self.vocabulary))
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)
 
@@ -91,7 +91,7 @@ class NemoEngine:
         graph = self._graph(options.keywords) if options.keywords else None
         hypotheses = []
         for waveform, rows, count in zip(waveforms, logprobs.float().cpu().numpy(), frames.tolist(), strict=True):
-            pieces = best_path(rows[:count], self._vocabulary)
+            pieces = best_path(rows[:count], self.vocabulary)
             if graph:
                 pieces = boosted(rows[:count], pieces, graph)
             seconds = len(waveform) / SAMPLE_RATE
@@ -103,7 +103,7 @@ class NemoEngine:
         encoded, frames = self._forward(waveforms, options)
         results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
         return [
-            hypothesis_of(self._pieces(result), self._language(options), len(waveform) / SAMPLE_RATE)
+            hypothesis_of(self.transduced(result), self._language(options), len(waveform) / SAMPLE_RATE)
             for result, waveform in zip(results, waveforms, strict=True)
         ]
 
@@ -147,14 +147,14 @@ class NemoEngine:
         with torch.inference_mode():
             return self._model.forward(**{name: tensor.to(self._model.device) for name, tensor in sound.items()})
 
-    def _pieces(self, result: Any) -> list[TimedPiece]:
+    def transduced(self, result: Any) -> list[TimedPiece]:
         """Return what a transducer emitted. A token lasts as long as a TDT says, and at least the frame it came in."""
         tokens = [int(token) for token in result.y_sequence]
         durations = result.token_duration if self._timed else [1] * len(tokens)
-        size, second = self._vocabulary.blank + 1, self.info.frame_seconds
+        size, second = self.vocabulary.blank + 1, self.info.frame_seconds
         return [
             TimedPiece(
-                self._vocabulary.pieces[token],
+                self.vocabulary.pieces[token],
                 log(max(TINY, (float(score) * (size - 1) + 1) / size)),  # NeMo scales 1 / size … 1 to 0 … 1
                 int(frame) * second,
                 (int(frame) + max(1, int(duration))) * second,

@@ -10,6 +10,7 @@ seconds, not item count.
 import asyncio
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from itertools import count
@@ -18,8 +19,9 @@ from typing import TypeAlias
 
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
-from nautilus.runtime.lane import Heard
-from nautilus.runtime.live import LiveStream, Stepper, TakeSteps
+from nautilus.runtime.lane import Heard, Stream, check_language
+from nautilus.runtime.live import Stepper, TakeSteps
+from nautilus.runtime.rehear import Rehearser
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
 
 Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
@@ -99,7 +101,12 @@ class Batcher:
     """A queue in front of one engine. `submit` from anywhere on the loop; `serve` from one owner."""
 
     def __init__(
-        self, info: EngineInfo, transcribe: Transcribe, limits: BatchLimits, take_steps: TakeSteps | None = None
+        self,
+        info: EngineInfo,
+        transcribe: Transcribe,
+        limits: BatchLimits,
+        take_steps: TakeSteps | None = None,
+        threads: Executor | None = None,
     ) -> None:
         self.info = info
         self._transcribe = transcribe
@@ -109,6 +116,7 @@ class Batcher:
         self._numbers = count()
         self._wake = asyncio.Event()
         self._live = Stepper(take_steps or _no_steps, info, limits.max_streams, self._wake)
+        self._rehearser = Rehearser(self.submit, info, limits.max_streams, threads)
         self._closed = False
         self._rate = 50.0  # seconds of audio per second, measured as batches finish
 
@@ -132,9 +140,10 @@ class Batcher:
         self._wake.set()
         return await ticket.result
 
-    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
+    def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         """Open a live stream for the length of a block; see `Lane`."""
-        return self._live.stream(look_ahead)
+        check_language(options.language, self.info)
+        return self._live.stream(wait) if self.info.look_aheads else self._rehearser.stream(wait, options)
 
     def backlog_seconds(self) -> float:
         """Return how long the engine will need for what is waiting."""

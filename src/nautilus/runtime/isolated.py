@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
@@ -26,13 +27,18 @@ _LARGE: Final = 60 * SAMPLE_RATE  # samples of a batch beyond which a thread cop
 
 
 @asynccontextmanager
-async def open_isolated_lane(job: protocol.Job, limits: BatchLimits, report: Report) -> AsyncIterator[Lane]:
-    """Load a model into a process of its own, and serve it for the length of the block."""
+async def open_isolated_lane(
+    job: protocol.Job, limits: BatchLimits, report: Report, listening: Executor | None = None
+) -> AsyncIterator[Lane]:
+    """Load a model into a process of its own, and serve it for the length of the block.
+
+    What listens for speech in live streams runs on the threads of `listening`.
+    """
     supervisor = Supervisor(job, await ModelProcess.start(job, report))
     try:
         first = supervisor.process
         async with serving(
-            supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits
+            supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits, listening
         ) as lane:
             yield lane
     finally:

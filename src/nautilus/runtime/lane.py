@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from nautilus.engines.base import EngineInfo, Report
-from nautilus.runtime.live import LiveStream
+from nautilus.engines.base import EngineInfo, Live, Report
+from nautilus.errors import UnsupportedError
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
 
@@ -19,6 +19,30 @@ class Heard:
     """Seconds it waited for a batch."""
     inference: float
     """Seconds its batch took."""
+
+
+class Stream(Protocol):
+    """A live stream at a model, by one caller; `tests/runtime/test_streams.py` is what every one promises."""
+
+    @property
+    def chunk(self) -> int:
+        """Samples that are heard at once: with no more in a piece, each place where an utterance may end is told."""
+        ...
+
+    async def hear(self, sound: Waveform, /) -> Live:
+        """Take the next samples, any number; return what is heard of the utterance so far. Raises EngineError."""
+        ...
+
+    async def cut(self, live: Live, /) -> Live:
+        """End the utterance at `live.until`, where `live` is what `hear` returned last; return all that was heard.
+
+        What came since then begins the next one.
+        """
+        ...
+
+    async def finish(self) -> Live:
+        """Return all of the utterance, to the last sample. What comes then is a new one."""
+        ...
 
 
 class Lane(Protocol):
@@ -39,12 +63,22 @@ class Lane(Protocol):
         """
         ...
 
-    def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
-        """Open a live stream for the length of a block; `look_ahead` is one of `EngineInfo.look_aheads`.
+    def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
+        """Open a live stream for the length of a block; `wait` is one of `EngineInfo.waits`.
 
-        Raises UnsupportedError for a model that hears none, OverloadedError where no more fit in.
+        Of the options, the language is honoured where the model is told one. Raises UnsupportedError for another wait
+        and for a language that the model does not know, OverloadedError where no more fit in.
         """
         ...
+
+
+def check_language(language: str | None, info: EngineInfo) -> None:
+    """Raise UnsupportedError for a language that a model does not know."""
+    if language and info.languages and language not in info.languages:
+        raise UnsupportedError(
+            f"The model {info.name} does not know the language '{language}'; it knows: {', '.join(info.languages)}.",
+            "language",
+        )
 
 
 OpenLane: TypeAlias = Callable[[str, Report], AbstractAsyncContextManager[Lane]]

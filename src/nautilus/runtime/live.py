@@ -18,7 +18,7 @@ import numpy as np
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.errors import EngineError, OverloadedError, UnsupportedError
 from nautilus.runtime.streams import Step
-from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform, Word
+from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
 TakeSteps: TypeAlias = Callable[[Sequence[Step], Sequence[Waveform]], Awaitable[Sequence[Live | None]]]
 """A `StreamTable`, wherever it is. None for a stream that is lost with the process that held it."""
@@ -55,14 +55,9 @@ class Stepper:
     async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
         """Open a stream for the length of the block.
 
-        Raises UnsupportedError for a model or a look-ahead that can't, OverloadedError where no more fit in.
+        Raises UnsupportedError for a look-ahead that the model hasn't, OverloadedError where no more fit in.
         """
-        known = self._info.look_aheads
-        if not known:
-            raise UnsupportedError(f"The model {self._info.name} does not hear live streams.", "model")
-        if look_ahead not in known:
-            offer = ", ".join(f"{seconds:g}" for seconds in known)
-            raise UnsupportedError(f"look_ahead must be one of {offer} for {self._info.name}.", "look_ahead")
+        check_wait(look_ahead, self._info)
         if self.open >= self._most:
             raise OverloadedError(retry_after=5.0)
         self.open += 1
@@ -111,7 +106,10 @@ class Stepper:
 
 
 class LiveStream:
-    """One stream at the engine, by one caller. Should the engine's process die, the utterance is heard again."""
+    """One stream at the engine, by one caller; see `Stream`.
+
+    Should the engine's process die, the utterance is heard again.
+    """
 
     def __init__(self, stepper: Stepper, look_ahead: float, chunk: int) -> None:
         self.chunk = chunk
@@ -144,11 +142,12 @@ class LiveStream:
         self._begin()
         return live
 
-    def cut(self, until: float) -> None:
-        """End the utterance at the time that the engine has come to (`Live.until`)."""
+    async def cut(self, live: Live) -> Live:
+        """End the utterance at the time that the engine has come to; see `Stream`."""
         self._cut = True
-        later = max(0, self._samples - round(until * SAMPLE_RATE))
+        later = max(0, self._samples - round(live.until * SAMPLE_RATE))
         self._kept = [np.concatenate([NOTHING, *self._kept])[-later:] if later else NOTHING]
+        return live
 
     def abandon(self) -> None:
         """Let the engine forget the stream, after the step that it may still be in."""
@@ -191,13 +190,20 @@ def _later(live: Live, seconds: float) -> Live:
     """Shift the times of what was heard."""
     if not seconds:
         return live
-    words = tuple(_moved(word, seconds) for word in live.hypothesis.words)
-    heard = Hypothesis(live.hypothesis.text, words, live.hypothesis.language)
-    return replace(live, hypothesis=heard, until=live.until + seconds)
+    return replace(live, hypothesis=later(live.hypothesis, seconds), until=live.until + seconds)
 
 
-def _moved(word: Word, seconds: float) -> Word:
-    return replace(word, start=word.start + seconds, end=word.end + seconds)
+def later(hypothesis: Hypothesis, seconds: float) -> Hypothesis:
+    """Shift the times of a hypothesis."""
+    words = (replace(word, start=word.start + seconds, end=word.end + seconds) for word in hypothesis.words)
+    return replace(hypothesis, words=tuple(words))
+
+
+def check_wait(wait: float, info: EngineInfo) -> None:
+    """Raise UnsupportedError for a wait that a model's streams don't have."""
+    if wait not in info.waits:
+        offer = ", ".join(f"{seconds:g}" for seconds in info.waits)
+        raise UnsupportedError(f"look_ahead must be one of {offer} for {info.name}.", "look_ahead")
 
 
 def _seen(future: asyncio.Future[Live | None]) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +27,16 @@ GPU_PADDING = 0.25
 
 @asynccontextmanager
 async def open_local_lane(
-    load: Callable[[Report], Engine], limits: BatchLimits, memory: Path, report: Report
+    load: Callable[[Report], Engine],
+    limits: BatchLimits,
+    memory: Path,
+    report: Report,
+    listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
-    """Load an engine, and serve it for the length of the block; its sizing is remembered in the file `memory`."""
+    """Load an engine, and serve it for the length of the block; its sizing is remembered in the file `memory`.
+
+    What listens for speech in live streams runs on the threads of `listening`.
+    """
     loop = asyncio.get_running_loop()
     # The first thread loads the engine; one that is not reentrant never leaves it.
     threads = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -49,7 +56,7 @@ async def open_local_lane(
         async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
             return await loop.run_in_executor(threads, table.step, steps, sounds)
 
-        async with serving(transcribe, take_steps, engine.info, sizing, limits) as lane:
+        async with serving(transcribe, take_steps, engine.info, sizing, limits, listening) as lane:
             yield lane
     finally:
         threads.shutdown(wait=False, cancel_futures=True)
@@ -57,11 +64,16 @@ async def open_local_lane(
 
 @asynccontextmanager
 async def serving(
-    transcribe: Transcribe, take_steps: TakeSteps, info: EngineInfo, sizing: Sizing, limits: BatchLimits
+    transcribe: Transcribe,
+    take_steps: TakeSteps,
+    info: EngineInfo,
+    sizing: Sizing,
+    limits: BatchLimits,
+    listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
     log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps)
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
         try:

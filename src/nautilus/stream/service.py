@@ -1,18 +1,24 @@
-"""Runs one live conversation: one task reads the client, one has what came heard; both end with the block.
+"""Runs one live conversation: one task reads the client, one has what came heard, one tells; all end with the block.
 
 Backpressure is plain awaiting: a slow client holds `emit`, a slow engine lets sound wait, and once too much waits the
 client is read no further. A slow engine hears more at once, and so costs partials, never finals.
+
+    commands ──▶ Inbox ──▶ Stream ──▶ Session ──events, in order──▶ Outbox ──▶ emit
+                                         └──a final──▶ SecondPass ──────┘
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
+from nautilus.engines.base import Live
 from nautilus.errors import first_error
-from nautilus.runtime.live import LiveStream
+from nautilus.runtime.lane import Stream
+from nautilus.stream.outbox import Emit, Outbox
+from nautilus.stream.second import SecondPass
 from nautilus.stream.session import Event, Session, StreamLimits
 from nautilus.types import SAMPLE_RATE, Waveform
 
@@ -36,35 +42,30 @@ class Change:
 
 Wish: TypeAlias = Commit | Clear | Change
 Command: TypeAlias = Waveform | Wish
-Emit: TypeAlias = Callable[[Event], Awaitable[None]]
 
 
 async def converse(
-    commands: AsyncIterator[Command], emit: Emit, stream: LiveStream, limits: StreamLimits, stopping: asyncio.Event
+    commands: AsyncIterator[Command],
+    emit: Emit,
+    stream: Stream,
+    limits: StreamLimits,
+    stopping: asyncio.Event,
+    second: SecondPass | None = None,
 ) -> None:
     """Hear `commands` to their end, or until the server is `stopping`; tell events as they come.
 
-    Raises EngineError, and what `commands` raises.
+    With a `second` pass, finals are what that hears. Raises EngineError, and what `commands` and `emit` raise.
     """
     inbox = Inbox(limits.most_waiting)
-    session = Session(limits)
     with first_error():
         async with asyncio.TaskGroup() as tasks:
+            conversation = Conversation(stream, Session(limits), Outbox(emit, tasks), second)
             reading = tasks.create_task(inbox.fill(commands), name="read the client")
             watching = tasks.create_task(_end_when(stopping, reading, inbox), name="watch for the end")
             async for command in inbox:
-                match command:
-                    case Commit():
-                        live = await stream.finish()
-                        await _tell(session.committed(live), emit)
-                    case Clear():
-                        session.clear(await stream.finish())
-                    case Change():
-                        session.limits = command.limits
-                    case _:
-                        await _hear(command, stream, session, emit)
+                await conversation.obey(command)
             watching.cancel()
-    await _tell(session.ended(await stream.finish()), emit)
+            await conversation.end()
 
 
 async def _end_when(stopping: asyncio.Event, reading: asyncio.Task[None], inbox: "Inbox") -> None:
@@ -74,19 +75,56 @@ async def _end_when(stopping: asyncio.Event, reading: asyncio.Task[None], inbox:
     await inbox.end()
 
 
-async def _hear(sound: Waveform, stream: LiveStream, session: Session, emit: Emit) -> None:
-    """Look at every chunk of the model, so that utterances end where they do however the sound came."""
-    for start in range(0, len(sound), stream.chunk):
-        live = await stream.hear(sound[start : start + stream.chunk])
-        events, ends = session.heard(live)
-        if ends:
-            stream.cut(live.until)
-        await _tell(events, emit)
+class Conversation:
+    """What a client's commands do, one after the other."""
 
+    def __init__(self, stream: Stream, session: Session, outbox: Outbox, second: SecondPass | None) -> None:
+        self._stream = stream
+        self._session = session
+        self._outbox = outbox
+        self._second = second
 
-async def _tell(events: list[Event], emit: Emit) -> None:
-    for event in events:
-        await emit(event)
+    async def obey(self, command: Command) -> None:
+        """Do as the client says."""
+        match command:
+            case Commit():
+                live = await self._stream.finish()
+                await self._tell_end(self._session.committed(live), live)
+            case Clear():
+                live = await self._stream.finish()
+                self._session.clear(live)
+                if self._second:
+                    self._second.forget(live.until)
+            case Change():
+                self._session.limits = command.limits
+            case _:
+                await self._hear(command)
+
+    async def end(self) -> None:
+        """Tell the last words."""
+        live = await self._stream.finish()
+        await self._tell_end(self._session.ended(live), live)
+        await self._outbox.end()
+
+    async def _hear(self, sound: Waveform) -> None:
+        """Look at every chunk of the model, so that utterances end where they do however the sound came."""
+        for start in range(0, len(sound), self._stream.chunk):
+            piece = sound[start : start + self._stream.chunk]
+            if self._second:
+                self._second.keep(piece)
+            live = await self._stream.hear(piece)
+            events, ends = self._session.heard(live)
+            await self._outbox.put(events)
+            if ends:
+                live = await self._stream.cut(live)
+                await self._tell_end(self._session.ended(live), live)
+
+    async def _tell_end(self, events: list[Event], live: Live) -> None:
+        """Tell how an utterance ended, and go on: a second pass takes its time, and what comes next waits for it."""
+        if self._second:
+            await self._outbox.put_later(self._second.corrected(events, live.until))
+        else:
+            await self._outbox.put(events)
 
 
 class Inbox:

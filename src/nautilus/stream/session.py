@@ -33,6 +33,8 @@ class StreamLimits:
     """Seconds after which a stream ends, whatever is said."""
     notice: float = 60.0
     """Seconds before that end at which the client is told."""
+    second_pass: float = 5.0
+    """Seconds that the final model may take for an utterance; after that the words of the first pass are final."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Partial:
     words: tuple[Word, ...]
     until: float
     """Seconds of the stream that have been heard."""
+    stable: int = 0
+    """How many of the first words will hardly change any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +92,25 @@ class Session:
         self.limits = limits
         self._utterance = 0
         self._speaking = False
-        self._told: tuple[str, ...] = ()
+        self._told: tuple[tuple[str, ...], int] = ((), 0)
         self._begun = 0.0  # seconds: where what the engine tells begins
 
     def heard(self, live: Live) -> tuple[list[Event], bool]:
-        """Take what is heard of the utterance so far; return what is new, and whether the utterance ends here."""
+        """Take what is heard of the utterance so far; return what is new, and whether the utterance ends here.
+
+        The one that does is told by `ended`.
+        """
         if not live.hypothesis.words:
             # Silence is forgotten bit by bit, so that an hour of it is no hour of frames.
             return [], self._ends_without_words(live)
         events = self._begin(live)
         if self._ends(live):
-            return events + self.ended(live), True
+            return events, True
         texts = tuple(word.text for word in live.hypothesis.words)
-        if texts != self._told:
-            events.append(Partial(self._utterance, live.hypothesis.words, live.until))
-        self._told = texts
+        stable = len(texts) - 1 if live.stable is None else live.stable
+        if (texts, stable) != self._told:
+            events.append(Partial(self._utterance, live.hypothesis.words, live.until, stable))
+        self._told = (texts, stable)
         return events, False
 
     def ended(self, live: Live) -> list[Event]:
@@ -113,7 +121,7 @@ class Session:
             return []
         events = [*self._begin(live), Final(self._utterance, words, live.until)]
         self._utterance += 1
-        self._speaking, self._told = False, ()
+        self._speaking, self._told = False, ((), 0)
         return events
 
     def committed(self, live: Live) -> list[Event]:
@@ -124,7 +132,7 @@ class Session:
     def clear(self, live: Live) -> None:
         """Forget the utterance."""
         self._begun = live.until
-        self._speaking, self._told = False, ()
+        self._speaking, self._told = False, ((), 0)
 
     def _begin(self, live: Live) -> list[Event]:
         if self._speaking:

@@ -24,13 +24,16 @@ def _ignore(error: NautilusError) -> None:
 def create_app(
     settings: Settings, on_failure: Callable[[NautilusError], None] = _ignore, load: LoadEngine | None = None
 ) -> FastAPI:
-    """Return the application. `on_failure` is told when the default model can't be loaded; `load`: see `assemble`."""
+    """Return the application; `load`: see `assemble`.
+
+    `on_failure` is told when a model of the settings can't be loaded.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with assemble(settings, load) as core, asyncio.TaskGroup() as tasks:
             app.state.core = core
-            loading = tasks.create_task(_load(core, on_failure), name="load the default model")
+            loading = tasks.create_task(_load(core, on_failure), name="load the models of the settings")
             try:
                 yield
             finally:
@@ -51,5 +54,7 @@ def create_app(
 async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
     try:
         await core.pool.keep(core.default_model)
+        if core.final_model:
+            await core.pool.keep(core.final_model)
     except NautilusError as error:
         on_failure(error)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -19,10 +19,11 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
-from nautilus.types import SAMPLE_RATE
+from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse
 from nautilus.wire import openai_realtime as wire
+from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
 
 router = APIRouter(tags=["live"])
@@ -75,7 +76,7 @@ class Conversation:
         self._session = session
         self._items = wire.Items()
         self._pcm = PcmStream(self._session.encoding, self._session.rate)
-        self._uncommitted = 0  # samples
+        self._appended = self._uncommitted = 0  # samples
         self._committed_at = 0.0  # seconds
         self._ending = asyncio.Event()
         self._expired = False
@@ -103,9 +104,11 @@ class Conversation:
         while isinstance(first, Change | Clear):  # nothing to hear yet
             first = await anext(messages)
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
-            look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
-            async with lane.stream(look_ahead) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits(), self._ending)
+            look_ahead = look_ahead_for(self._session.delay, lane.info.waits)
+            options = Options(language=self._language(lane.info.languages))
+            second = self._core.second_pass(None, options)
+            async with lane.stream(look_ahead, options) as stream:
+                await converse(_after(first, messages), self._tell, stream, self._limits(), self._ending, second)
 
     async def _end_with_server(self) -> None:
         await self._core.drain.begun.wait()
@@ -114,6 +117,11 @@ class Conversation:
     def _expire(self) -> None:
         self._expired = True
         self._ending.set()
+
+    def _language(self, known: Sequence[str]) -> str | None:
+        """Return the session's language if the model is told one; clients name languages also to models that aren't."""
+        code = language_code(self._session.language or "")
+        return code if code in known else None
 
     def _shown(self) -> dict[str, Any]:
         return self._session.body(self._core.resolve(self._session.model))
@@ -143,6 +151,7 @@ class Conversation:
         match event["type"]:
             case "input_audio_buffer.append":
                 sound = await read_pcm(self._pcm, wire.read_audio(event), self._core.threads)
+                self._appended += len(sound)
                 self._uncommitted += len(sound)
                 return [sound]
             case "input_audio_buffer.commit":
@@ -182,11 +191,12 @@ class Conversation:
             case SpeechStarted():
                 events = items.started(event.at, session)
             case Partial():
-                events = items.partial(event.words, session)
+                events = items.partial(event.words[: event.stable], session)
             case FinalEvent():
                 events = items.final(event.words, event.until, session)
-                if session.vad is not None:
-                    self._uncommitted = 0
+                if session.vad is not None:  # what came since the utterance ended can still be committed
+                    since = self._appended - round(event.until * SAMPLE_RATE)
+                    self._uncommitted = min(self._uncommitted, max(0, since))
             case Committed():
                 seconds = self._seconds(event.until)
                 told = session.vad is not None and event.utterance is not None  # by its final

@@ -22,6 +22,7 @@ from nautilus.stream.service import converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import RawSound
+from nautilus.types import Options
 from nautilus.web import errors
 from nautilus.wire import live
 
@@ -77,7 +78,9 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation)
     """Hear a conversation to its end, whichever connections carry it."""
     limits = core.settings.stream
     async with core.pool.lease(core.resolve(query.model)) as lane:
-        look_ahead = live.look_ahead_for(query.delay, lane.info.look_aheads)
+        look_ahead = live.look_ahead_for(query.delay, lane.info.waits)
+        options = Options(language=query.language)
+        second = core.second_pass(query.final_model, options)
 
         async def warn(notice: float) -> None:
             await conversation.tell(live.warning(notice, limits.longest_stream))
@@ -86,13 +89,13 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation)
             await conversation.tell(_told(event, conversation))
 
         async with (
-            lane.stream(look_ahead) as heard,
+            lane.stream(look_ahead, options) as heard,
             _sound(core, query) as sound,
             longest_time(limits, warn, lambda: conversation.end("longest")),
         ):
             conversation.greeting = live.ready(lane.info.name, look_ahead, conversation.id)
             await conversation.tell(conversation.greeting)
-            await converse(conversation.commands(sound), tell, heard, limits, conversation.ending)
+            await converse(conversation.commands(sound), tell, heard, limits, conversation.ending, second)
         await conversation.tell(live.end(conversation.reason))
 
 
@@ -110,7 +113,8 @@ def _told(event: Event, conversation: Conversation) -> dict[str, Any]:
         case SpeechStarted():
             return live.speech_started(event.utterance, event.at)
         case Partial():
-            return live.told("partial", event.utterance, event.words, event.until, conversation.seconds - event.until)
+            lag = conversation.seconds - event.until
+            return live.told("partial", event.utterance, event.words, event.until, lag) | {"stable": event.stable}
         case FinalEvent():
             return live.told("final", event.utterance, event.words, event.until, conversation.seconds - event.until)
         case Committed():

@@ -12,12 +12,13 @@ from nautilus.audio.live_decode import CONTAINERS, Container
 from nautilus.audio.pcm import ENCODINGS, RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.types import SAMPLE_RATE, Word
+from nautilus.wire.languages import language_code
 
 DELAYS: Final = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's words for how long a model may wait for what comes next."""
 USUAL_DELAY: Final = "high"
 
-PARAMETERS: Final = {"model", "encoding", "rate", "delay", "session", "after"}
+PARAMETERS: Final = {"model", "encoding", "rate", "delay", "language", "final_model", "session", "after"}
 MOST_DIGITS: Final = 15
 
 Body: TypeAlias = dict[str, Any]
@@ -48,6 +49,10 @@ class StreamQuery:
     """The stream to go on with; the others then say nothing."""
     after: int = 0
     """The last event of it that came."""
+    language: str | None = None
+    """ISO-639-1 code; None lets the model decide."""
+    final_model: str | None = None
+    """What hears each utterance once more; None: as the server is set."""
 
 
 def read_query(query: Mapping[str, str]) -> StreamQuery:
@@ -60,14 +65,19 @@ def read_query(query: Mapping[str, str]) -> StreamQuery:
     session = query.get("session") or None
     if "after" in query and not session:
         raise BadRequestError("after needs the session of which it is an event.", "after")
-    after = _number(query.get("after", "0"))
-    return StreamQuery(query.get("model") or None, _sound(query), delay, session, after)
+    return StreamQuery(
+        model=query.get("model") or None,
+        sound=_sound(query),
+        delay=delay,
+        language=_language(query),
+        final_model=query.get("final_model") or None,
+        session=session,
+        after=_number(query.get("after", "0")),
+    )
 
 
 def look_ahead_for(delay: str, known: Sequence[float]) -> float:
     """Return which of a model's look-aheads a delay means: the extremes its smallest and largest, evenly between."""
-    if not known:
-        return 0.0
     ascending = sorted(known)
     return ascending[round(DELAYS.index(delay) * (len(ascending) - 1) / (len(DELAYS) - 1))]
 
@@ -162,6 +172,13 @@ def _number(given: str) -> int:
     if not given.isascii() or not given.isdigit() or len(given) > MOST_DIGITS:
         raise BadRequestError(f"after must be the seq of an event, not '{given[:50]}'.", "after")
     return int(given)
+
+
+def _language(query: Mapping[str, str]) -> str | None:
+    given = query.get("language")
+    if given and language_code(given) is None:
+        raise BadRequestError(f"language must be an ISO-639-1 code such as 'en', not '{given[:50]}'.", "language")
+    return language_code(given) if given else None
 
 
 def _rate(query: Mapping[str, str]) -> int:

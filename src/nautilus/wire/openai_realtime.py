@@ -218,8 +218,9 @@ class Items:
         self._numbers = count(1)
         self._item: str | None = None
         self._previous: str | None = None
-        self._told = 0  # words of the current utterance
-        self._text: list[str] = []  # of the item, deltas so far
+        self._told: list[str] = []  # words of the current utterance, as deltas
+        self._begun = False  # whether there were any deltas of the item
+        self._text: list[str] = []  # of the item's utterances that are over
         self._logprobs: list[Body] = []
 
     def event(self, kind: Kind, **fields: Any) -> Body:
@@ -234,13 +235,13 @@ class Items:
         return [self.event("input_audio_buffer.speech_started", audio_start_ms=start, item_id=self._current())]
 
     def partial(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
-        """Tell the words that will not change: all but the last."""
-        return self._deltas(words[:-1], session)
+        """Tell words that will hardly change."""
+        return self._deltas(words, session)
 
     def final(self, words: Sequence[Word], until: float, session: RealtimeSession) -> list[Body]:
         """Tell the rest of an utterance; where the server decides, its item is complete."""
         events = self._deltas(words, session)
-        self._told = 0
+        self._settle(words)
         if session.vad is None:
             return events
         end = round(1000 * until)
@@ -249,7 +250,7 @@ class Items:
 
     def complete(self, seconds: float, session: RealtimeSession) -> list[Body]:
         """Commit the current item and tell its whole transcript."""
-        item, transcript = self._current(), "".join(self._text)
+        item, transcript = self._current(), " ".join(self._text)
         content = [{"type": "input_audio", "transcript": None}]
         shown = {"id": item, "object": "realtime.item", "type": "message", "status": "completed", "role": "user"}
         place = {"previous_item_id": self._previous, "item": shown | {"content": content}}
@@ -272,28 +273,30 @@ class Items:
 
     def forget(self) -> None:
         """Begin a new item."""
-        self._item, self._told, self._text, self._logprobs = None, 0, [], []
+        self._item, self._told, self._begun, self._text, self._logprobs = None, [], False, [], []
 
     def _current(self) -> str:
         if self._item is None:
             self._item = f"item_{os.urandom(10).hex()}"
         return self._item
 
+    def _settle(self, words: Sequence[Word]) -> None:
+        """Take the words of an utterance that is over: what the transcript says, whatever the deltas said."""
+        self._text.append(" ".join(word.text for word in words))
+        self._logprobs += [entry for word in words for entry in logprobs(word)]
+        self._told = []
+
     def _deltas(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
-        fresh = words[self._told :]
-        if not fresh:
+        """Tell what goes on from the deltas before; nothing where these turn out to be wrong, as none is taken back."""
+        texts = [word.text for word in words]
+        fresh = words[len(self._told) :]
+        if not fresh or texts[: len(self._told)] != self._told:
             return []
-        self._told = len(words)
+        self._told = texts
         text = " ".join(word.text for word in fresh)
-        delta = f" {text}" if self._text else text
-        self._text.append(delta)
-        entries = [entry for word in fresh for entry in logprobs(word)] if session.logprobs else []
-        self._logprobs += entries
+        delta = f" {text}" if self._begun else text
+        self._begun = True
         fields: Body = {"item_id": self._current(), "content_index": 0, "delta": delta}
-        return [
-            self.event(
-                "conversation.item.input_audio_transcription.delta",
-                **fields,
-                **({"logprobs": entries} if session.logprobs else {}),
-            )
-        ]
+        if session.logprobs:
+            fields["logprobs"] = [entry for word in fresh for entry in logprobs(word)]
+        return [self.event("conversation.item.input_audio_transcription.delta", **fields)]
