@@ -66,9 +66,7 @@ def settings(width: int, durations: tuple[int, ...]) -> dict[str, Any]:
         },
         "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 5}}
         | ({"model_type": "tdt", "durations": list(durations)} if durations else {}),
-        "loss": {"loss_name": "tdt_pytorch", "tdt_pytorch_kwargs": {"durations": list(durations), "sigma": 0.02}}
-        if durations
-        else {"loss_name": "warprnnt_numba"},
+        "loss": {"loss_name": "warprnnt_numba"},
     }
 
 

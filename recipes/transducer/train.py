@@ -13,7 +13,8 @@ from typing import Any
 
 import jiwer
 import torch
-from recipes.transducer.model import create, save
+from recipes.transducer.loss import tdt_loss
+from recipes.transducer.model import DURATIONS, create, save
 
 from nautilus.audio.decode import Decoder
 
@@ -61,6 +62,8 @@ def step(model: Any, batch: list[Any]) -> torch.Tensor:
     lengths = torch.tensor([len(item[1]) for item in batch])
     predicted, lengths, _ = model.decoder(targets=texts, target_length=lengths)
     joined = model.joint(encoder_outputs=encoding, decoder_outputs=predicted)
+    if model.cfg.model_defaults.num_tdt_durations:
+        return tdt_loss(joined, texts, frames, lengths, DURATIONS)
     loss: torch.Tensor = model.loss(log_probs=joined, targets=texts, input_lengths=frames, target_lengths=lengths)
     return loss
 

@@ -22,7 +22,8 @@ import numpy as np
 from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import bundle_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
-from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
+from nautilus.engines.heard import KEPT_GRAPHS
+from nautilus.engines.keywords import KeywordGraph, boosted
 from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.words import UNCALIBRATED, WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError

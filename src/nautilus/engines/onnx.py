@@ -15,7 +15,8 @@ from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.features import Features
-from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
+from nautilus.engines.heard import KEPT_GRAPHS
+from nautilus.engines.keywords import KeywordGraph, boosted
 from nautilus.engines.words import hypothesis_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
