@@ -57,7 +57,7 @@ class OnnxEngine:
         hypotheses = [Hypothesis("", (), self._language)] * len(batch)
         if not heard:
             return hypotheses
-        signal, lengths = _pad([self._bundle.features(batch[index]) for index in heard])
+        signal, lengths = padded([self._bundle.features(batch[index]) for index in heard])
         logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
         frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
         for row, index in enumerate(heard):
@@ -102,7 +102,7 @@ def session_device(session: rt.InferenceSession) -> str:
     return "cuda" if session.get_providers()[0].startswith("CUDA") else "cpu"
 
 
-def _pad(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
+def padded(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
     """Stack features of different length, shape (items, mels, frames), zeros after the end of each."""
     lengths = np.array([item.shape[1] for item in features], np.int64)
     signal = np.zeros((len(features), features[0].shape[0], int(lengths.max())), np.float32)
