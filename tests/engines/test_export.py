@@ -56,7 +56,9 @@ def test_a_transducer_is_laid_out_as_onnx_asr_wants_it(tiny: TinyModels, family:
         "vocab.txt",
     }
     config = json.loads((folder / "config.json").read_text())
-    assert {key: config[key] for key in ("model_type", "features_size", "subsampling_factor", "max_tokens_per_step")} == {
+    assert {
+        key: config[key] for key in ("model_type", "features_size", "subsampling_factor", "max_tokens_per_step")
+    } == {
         "model_type": f"nemo-conformer-{kind}",
         "features_size": 80,
         "subsampling_factor": 8,

@@ -69,9 +69,7 @@ def missed(heard: list[Hypothesis], said: list[tuple[Waveform, str]]) -> set[str
     return {word for some in words for word in some if len(word) > 3}
 
 
-def test_it_says_what_nemo_says(
-    nemo_file: Path, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
-) -> None:
+def test_it_says_what_nemo_says(nemo_file: Path, said: list[tuple[Waveform, str]], plain: list[Hypothesis]) -> None:
     results = as_nemo_says(nemo_file, [waveform for waveform, _ in said])
     assert [one.text for one in plain] == [result.text for result in results]
     assert rate(plain, said) < 20.0

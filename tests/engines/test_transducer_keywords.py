@@ -9,7 +9,8 @@ import pytest
 
 from nautilus.engines.ctc import CtcVocabulary
 from nautilus.engines.heard import KeywordLimits
-from nautilus.engines.transducer_keywords import Floats, Hearing, Indices, KeywordTree, respelled
+from nautilus.engines.lattice import Floats, Indices
+from nautilus.engines.transducer_keywords import Hearing, KeywordTree, respelled
 from nautilus.engines.words import TimedPiece, words_of
 from nautilus.errors import BadRequestError
 
@@ -45,7 +46,9 @@ def read(*frames: Frame, keywords: tuple[str, ...] = (), limits: KeywordLimits |
     """Search greedily, then with keywords."""
     said = [(place, max(frame, key=frame.__getitem__)) for place, frame in enumerate(frames) if frame]
     said = [(place, piece) for place, piece in said if frames[place][piece] > 0.5]
-    pieces = [TimedPiece(piece, np.log(frames[place][piece]), place * 0.08, (place + 1) * 0.08) for place, piece in said]
+    pieces = [
+        TimedPiece(piece, np.log(frames[place][piece]), place * 0.08, (place + 1) * 0.08) for place, piece in said
+    ]
     encoding = np.arange(len(frames), dtype=np.float32)[:, None]
     hearing = Hearing(encoding, pieces, [PIECES.index(piece) for _, piece in said], Script(frames))
     return respelled(hearing, pieces, KeywordTree(keywords, VOCABULARY, limits))
@@ -86,12 +89,20 @@ def test_a_keyword_never_comes_where_nothing_was_heard() -> None:
 
 
 def test_a_keyword_that_was_heard_stays_as_it_was() -> None:
-    frames = ({"▁y": 0.9}, {"or": 0.9}, {"k": 0.7, "p": 0.3})
+    frames: tuple[Frame, ...] = ({"▁y": 0.9}, {"or": 0.9}, {"k": 0.7, "p": 0.3})
     assert read(*frames, keywords=("york", "yorp")) == read(*frames)
 
 
 def test_a_phrase_takes_the_place_of_several_words() -> None:
-    frames = ({"▁you": 0.7, "▁new": 0.2}, {}, {"▁y": 0.9}, {"or": 0.9}, {"p": 0.7, "k": 0.2}, {}, {"▁a": 0.9})
+    frames: tuple[Frame, ...] = (
+        {"▁you": 0.7, "▁new": 0.2},
+        {},
+        {"▁y": 0.9},
+        {"or": 0.9},
+        {"p": 0.7, "k": 0.2},
+        {},
+        {"▁a": 0.9},
+    )
     assert text(read(*frames, keywords=("New York",))) == "new york a"
     assert text(read(*frames, keywords=("york",))) == "you york a"
 

@@ -1,7 +1,8 @@
 """A NeMo model → files that ONNX Runtime serves without torch.
 
 CTC models become a bundle of ours. Transducers become `encoder-model.onnx`, `decoder_joint-model.onnx`, `vocab.txt` and
-`config.json`, onnx-asr's layout; a model that is told the language has one more input, its number. Needs the `nemo` extra.
+`config.json`, onnx-asr's layout; a model that is told the language has one more input, its number. Needs the `nemo`
+extra.
 
 Encoders are traced here and not by NeMo's `export()`, which leaves out the lengths of CTC outputs and takes the masks
 out of convolutional encoders, so that the items of a padded batch would hear each other.
@@ -215,6 +216,7 @@ FIXED_FEATURES: Final[dict[str, Any]] = {
     "mel_norm": "slaney",
 }
 """What our features have in common, as NeMo's preprocessor calls it."""
+
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as opened:

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from nautilus.engines.transducer_keywords import Floats, Indices
+from nautilus.engines.lattice import Floats, Indices
 
 
 class NemoNetwork:
-    """See `transducer_keywords.Network`."""
+    """See `lattice.Network`."""
 
     def __init__(self, model: Any, durations: tuple[int, ...]) -> None:
         self._model = model

@@ -17,9 +17,10 @@ from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.ctc import CtcVocabulary
 from nautilus.engines.features import LogMel
 from nautilus.engines.heard import KEPT_GRAPHS
+from nautilus.engines.lattice import Floats, Indices
 from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.onnx import open_session, padded, session_device
-from nautilus.engines.transducer_keywords import Floats, Hearing, Indices, KeywordTree, respelled
+from nautilus.engines.transducer_keywords import Hearing, KeywordTree, respelled
 from nautilus.engines.words import TimedPiece, hypothesis_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
@@ -146,7 +147,7 @@ class Said:
 
 
 class OnnxNetwork:
-    """Prediction and joint network in one graph; see `transducer_keywords.Network`."""
+    """Prediction and joint network in one graph; see `lattice.Network`."""
 
     def __init__(self, graph: Path, tokens: int, *, timed: bool) -> None:
         self._session = open_session(graph)
@@ -201,7 +202,9 @@ def _features(config: dict[str, Any]) -> LogMel:
     try:
         return LogMel(**config.get("features", {"n_mels": config.get("features_size", 80), "normalize": "per_feature"}))
     except TypeError as error:
-        raise ModelLoadError(f"config.json describes features that nobody computes: {error}. Export it again.") from error
+        raise ModelLoadError(
+            f"config.json describes features that nobody computes: {error}. Export it again."
+        ) from error
 
 
 def _pieces(folder: Path) -> tuple[str, ...]:

@@ -1,20 +1,17 @@
 """Keyword boosting for transducers: words that the caller expects take the place of what sounded almost like them.
 
-A greedy search decides for or against the blank before anything could be boosted (as in NeMo's label-looping search with
-a boosting tree), so a sub-word that lost against the blank never comes back. Here the greedy words are heard first. Then
-each of them, with up to `SPAN - 1` that follow, is heard anew: the network is led through the keywords' sub-words, in all
-their spellings, from the state that it was in before the word, over the frames between the words around it. A keyword
-takes the place of the words where its best alignment beats theirs with its boost (Viterbi, on the lattice of Graves 2012
-or, for a TDT, of Xu et al. 2023). No alignment becomes more likely as it goes on, so most keywords end at their first
-sub-word, before the network is asked.
+A greedy search decides for or against the blank before anything could be boosted (so does NeMo's label-looping search
+with a boosting tree), so a sub-word that lost against the blank never comes back. Here the greedy words are heard
+first. Then each of them, with up to `SPAN - 1` that follow, is heard anew: the network is led through the keywords'
+sub-words, in all their spellings, from the state that it was in before the word, over the frames between the words
+around it. A keyword takes the place of the words where its best alignment beats theirs with its boost. No alignment
+becomes more likely as it goes on, so most keywords end at their first sub-word, before the network is asked.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nautilus.engines.ctc import CtcVocabulary
 from nautilus.engines.heard import (
@@ -28,11 +25,9 @@ from nautilus.engines.heard import (
     text_of,
     with_keywords,
 )
+from nautilus.engines.lattice import Answer, Floats, Network, Place, Step, begun, extended
 from nautilus.engines.spelling import Arc, fewest, spellings_of
 from nautilus.engines.words import WORD_START, TimedPiece
-
-Floats: TypeAlias = NDArray[np.float32]
-Indices: TypeAlias = NDArray[np.intp]
 
 SPAN: Final = 3
 """Greedy words that one keyword may replace."""
@@ -42,28 +37,6 @@ BREADTH: Final = 24
 """Beginnings of keywords that are followed from one word, the best ones; only noise has so many."""
 AT_ONCE: Final = 32
 """Beginnings that the network is asked about in one call."""
-NEVER: Final = np.float32(-1e9)
-
-
-class Network(Protocol):
-    """The prediction and joint networks of a transducer."""
-
-    @property
-    def durations(self) -> tuple[int, ...]:
-        """Encoder frames that a TDT's token may last; empty for an RNN-T."""
-        ...
-
-    def start(self, count: int, /) -> Floats:
-        """Return the states of so many that have said nothing, shape (parts, layers, items, width)."""
-        ...
-
-    def say(self, frames: Floats, tokens: Indices, states: Floats, /) -> tuple[Floats, Floats, Floats]:
-        """Say a token each, and listen: log-probabilities of tokens and durations in each frame, and the new states.
-
-        `frames` has shape (items, frames, width), the answers (items, frames, tokens or durations). The first token
-        that is said is the blank.
-        """
-        ...
 
 
 class KeywordTree:
@@ -95,42 +68,6 @@ class KeywordTree:
         return f"<KeywordTree: {len(self)} keywords, {len(self.hopes)} beginnings>"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a greedy word was heard, and what else may be heard there: positions count from `start`."""
-
-    word: int
-    first: int
-    """Its first piece, which is also the number of tokens said before."""
-    start: int
-    """The frame of position 0."""
-    ends: tuple[int, ...]
-    """The position at which the word after one, two, … words begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The best alignments of a sequence of tokens up to each position, shape (positions,)."""
-
-    place: Place
-    parent: "Step | None"
-    prefix: str
-    token: int
-    scores: Floats
-    """Of the best alignment that has said all tokens."""
-    said: Indices
-    """Where it said the last one."""
-    until: Indices
-    """Where it went on after it."""
-    sure: Floats
-    """Log-probability of the last token where it may have been said."""
-    labels: Floats
-    """Log-probabilities of what comes next, shape (positions, tokens)."""
-    lasting: Floats
-    """Log-probabilities of how long that lasts, shape (positions, durations)."""
-    state: Floats
-
-
 class Hearing:
     """One waveform's encoding, shape (frames, width), and what a greedy search heard in it."""
 
@@ -151,7 +88,9 @@ class Hearing:
         roots = self._roots(places, tree.vocabulary.blank)
         heard = self._heard(roots, words)
         found = [
-            (rank, one) for step in self._search(roots, heard, tree) for rank, one in self._won(step, heard, words, tree)
+            (rank, one)
+            for step in self._search(roots, heard, tree)
+            for rank, one in self._won(step, heard, words, tree)
         ]
         return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
 
@@ -175,18 +114,9 @@ class Hearing:
             states.append(state)
         before = [states[place.first][:, :, 0] for place in places]
         answers = self._ask(places, [said[place.first] for place in places], before)
-        return [self._root(place, *answer) for place, answer in zip(places, answers, strict=True)]
+        return [begun(place, answer, self._network.durations) for place, answer in zip(places, answers, strict=True)]
 
-    def _root(self, place: Place, labels: Floats, lasting: Floats, state: Floats) -> Step:
-        scores = np.full(len(labels), NEVER, np.float32)
-        scores[0] = 0.0
-        said, until = np.zeros(scores.shape, np.intp), np.zeros(scores.shape, np.intp)
-        _wait(scores, said, until, self._moves(labels[:, -1], lasting, 1))
-        return Step(place, None, "", -1, scores, said, until, scores, labels, lasting, state)
-
-    def _ask(
-        self, places: Sequence[Place], tokens: Sequence[int], states: Sequence[Floats]
-    ) -> list[tuple[Floats, Floats, Floats]]:
+    def _ask(self, places: Sequence[Place], tokens: Sequence[int], states: Sequence[Floats]) -> list[Answer]:
         """Say tokens at places; what is heard at their positions afterwards."""
         answers = []
         for first in range(0, len(places), AT_ONCE):
@@ -207,7 +137,9 @@ class Hearing:
         """Score what was heard: for each place, its one, two, … words at their ends."""
         scores = [np.zeros(len(root.place.ends), np.float32) for root in roots]
         steps = list(roots)
-        for depth in range(max(words[root.place.word + len(root.place.ends) - 1].last - root.place.first for root in roots)):
+        for depth in range(
+            max(words[root.place.word + len(root.place.ends) - 1].last - root.place.first for root in roots)
+        ):
             going = [
                 step
                 for step in steps
@@ -248,35 +180,8 @@ class Hearing:
         places, tokens = [step.place for step, *_ in wanted], [token for _, token, _ in wanted]
         answers = self._ask(places, tokens, [step.state for step, *_ in wanted])
         return [
-            self._aligned(step, token, prefix, answer)
+            extended(step, token, prefix, answer, self._network.durations, len(self._encoding))
             for (step, token, prefix), answer in zip(wanted, answers, strict=True)
-        ]
-
-    def _aligned(self, before: Step, token: int, prefix: str, answer: tuple[Floats, Floats, Floats]) -> Step:
-        labels, lasting, state = answer
-        sure = before.labels[:, token]
-        scores = np.full(len(labels), NEVER, np.float32)
-        said, until = np.zeros(scores.shape, np.intp), np.zeros(scores.shape, np.intp)
-        positions = np.arange(len(labels))
-        entry = np.where(before.place.start + positions < len(self._encoding), before.scores + sure, NEVER)
-        for duration, weights in self._moves(entry, before.lasting, 0):
-            reach = len(positions) - duration
-            better = np.flatnonzero(weights[:reach] > scores[duration:])
-            scores[better + duration] = weights[better]
-            said[better + duration] = better
-            until[better + duration] = better + duration
-        _wait(scores, said, until, self._moves(labels[:, -1], lasting, 1))
-        return Step(before.place, before, prefix, token, scores, said, until, sure, labels, lasting, state)
-
-    def _moves(self, weights: Floats, lasting: Floats, least: int) -> list[tuple[int, Floats]]:
-        """Return how far one may go, at least `least`, and the log-probability of it at each position."""
-        durations = self._network.durations
-        if not durations:
-            return [(least, weights)]
-        return [
-            (duration, weights + lasting[..., column])
-            for column, duration in enumerate(durations)
-            if least <= duration < weights.shape[-1]
         ]
 
     def _won(
@@ -305,7 +210,9 @@ class Hearing:
             said, until = int(step.said[end]), int(step.until[end])
             start = step.place.start + said
             last = step.place.start + max(said + 1, until)
-            pieces.append(TimedPiece(vocabulary.pieces[step.token], float(step.sure[said]), start * second, last * second))
+            pieces.append(
+                TimedPiece(vocabulary.pieces[step.token], float(step.sure[said]), start * second, last * second)
+            )
             step, end = step.parent, said
         return tuple(reversed(pieces))
 
@@ -316,12 +223,3 @@ def respelled(hearing: Hearing, pieces: Sequence[TimedPiece], tree: KeywordTree)
     A keyword replaces whole words and never comes where none was heard. Times stay monotonic.
     """
     return with_keywords(pieces, hearing.spotted(tree) if len(tree) else (), tree.limits.most)
-
-
-def _wait(scores: Floats, said: Indices, until: Indices, moves: Sequence[tuple[int, Floats]]) -> None:
-    """Let alignments go on over blanks where that is more likely, in place; all have shape (positions,)."""
-    for position in range(1, len(scores)):
-        for duration, weights in moves:
-            source = position - duration
-            if source >= 0 and (waited := scores[source] + weights[source]) > scores[position]:
-                scores[position], said[position], until[position] = waited, said[source], until[source]
