@@ -88,17 +88,19 @@ class OnnxTransducerEngine:
         """Take the best token in each frame, of all items at once, until all are through."""
         said = [Said() for _ in encoded]
         states = self._network.start(len(encoded))
-        last = np.full(len(encoded), self._vocabulary.blank)
-        while (going := np.flatnonzero([one.frame < count for one, count in zip(said, frames, strict=True)])).size:
-            heard = encoded[going, [said[row].frame for row in going]][:, None]
-            labels, lasting, after = self._network.say(heard, last[going], states[:, :, going])
-            best = labels[:, 0].argmax(axis=1)
-            durations = lasting[:, 0].argmax(axis=1) if self._network.durations else np.zeros(len(going), int)
+        blank = self._vocabulary.blank
+        last = np.full(len(encoded), blank)
+        while going := [row for row, one in enumerate(said) if one.frame < frames[row]]:
+            heard = encoded[going, [said[row].frame for row in going], :, None]
+            scores, after = self._network.run(heard, last[going], states[:, :, going])
+            labels, lasting = scores[:, 0, : blank + 1], scores[:, 0, blank + 1 :]
+            best = labels.argmax(axis=1).tolist()
+            durations = lasting.argmax(axis=1).tolist() if self._network.durations else [0] * len(going)
             for place, (row, token, duration) in enumerate(zip(going, best, durations, strict=True)):
-                if token == self._vocabulary.blank:
-                    said[row].wait(int(duration))
+                if token == blank:
+                    said[row].wait(duration)
                 else:
-                    said[row].say(int(token), float(labels[place, 0, token]), int(duration), self._most)
+                    said[row].say(token, float(_log_softmax(labels[place])[token]), duration, self._most)
                     states[:, :, row], last[row] = after[:, :, place], token
         return said
 
@@ -166,15 +168,18 @@ class OnnxNetwork:
 
     def say(self, frames: Floats, tokens: Indices, states: Floats, /) -> tuple[Floats, Floats, Floats]:
         """Say a token each, and listen."""
-        feed = (
-            np.ascontiguousarray(frames.transpose(0, 2, 1)),
-            tokens[:, None].astype(self._whole),
-            np.ones(len(tokens), self._whole),
-            *map(np.ascontiguousarray, states),
-        )
+        scores, after = self.run(np.ascontiguousarray(frames.transpose(0, 2, 1)), tokens, states)
+        labels, lasting = np.split(scores, [self._tokens], axis=2)
+        return _log_softmax(labels), _log_softmax(lasting) if lasting.size else lasting, after
+
+    def run(self, encoding: Floats, tokens: Indices, states: Floats) -> tuple[Floats, Floats]:
+        """Return scores of tokens and durations, shape (items, frames, outputs), which are no probabilities yet.
+
+        `encoding` has shape (items, width, frames); also returns the new states.
+        """
+        feed = (encoding, tokens[:, None].astype(self._whole), np.ones(len(tokens), self._whole), *states)
         scores, *after = self._session.run(OUTPUTS, dict(zip(INPUTS, feed, strict=True)))
-        labels, lasting = np.split(scores[:, :, 0], [self._tokens], axis=2)
-        return _log_softmax(labels), _log_softmax(lasting) if lasting.size else lasting, np.stack(after)
+        return scores[:, :, 0], np.stack(after)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
