@@ -53,10 +53,10 @@ def export_model(source: str, out: Path) -> None:
             case "ctc":
                 _export_ctc(model, folder, path.stem if path.is_file() else source, _measured(path))
             case "rnnt" | "tdt":
-                _export_transducer(model, folder, _measured(path))
+                _export_transducer(model, folder)
             case "hybrid":  # the transducer of its two decoders is the more accurate one
                 model.change_decoding_strategy(decoder_type="rnnt", verbose=False)
-                _export_transducer(model, folder, _measured(path))
+                _export_transducer(model, folder)
             case family:
                 raise UnsupportedError(
                     f"NeMo cannot export models of the family '{family}'; serve {source} with the NeMo engine.", MODEL
@@ -97,7 +97,7 @@ def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -
     (folder / MANIFEST).write_text(json.dumps(manifest | measured, indent=2) + "\n", encoding="utf-8")
 
 
-def _export_transducer(model: Any, folder: Path, measured: dict[str, Any]) -> None:
+def _export_transducer(model: Any, folder: Path) -> None:
     from nautilus.engines.nemo import durations_of, languages_of, pieces_of, subsampling_of
 
     features, durations = _features(model), durations_of(model)
@@ -122,7 +122,8 @@ def _export_transducer(model: Any, folder: Path, measured: dict[str, Any]) -> No
         "languages": prompt.languages if prompt else languages_of(model),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
-    config |= {"prompts": prompt.numbers} if prompt else measured
+    if prompt:
+        config["prompts"] = prompt.numbers
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 

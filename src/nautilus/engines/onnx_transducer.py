@@ -53,7 +53,6 @@ class OnnxTransducerEngine:
             runtime="onnx",
             device=session_device(self._encoder),
             languages=self._prompt.languages if self._prompt else tuple(config.get("languages", ())) or languages,
-            utterances=bool(config.get("utterances", False)),
             frame_seconds=self._vocabulary.frame_seconds,
             keywords=True,
             parameters=config.get("parameters"),
