@@ -64,7 +64,7 @@ demo: $(VENV)/.serve ## start the server, transcribe a sample through the API, s
 bench: $(VENV)/.full ## one table: throughput, latency, start, memory
 	$(BIN)/python benchmarks/run.py --speech $(SPEECH)
 
-accuracy: $(VENV)/.dev ## tables: word error rates, cleaning and noise
+accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
 clean: ## remove the virtual environment and caches

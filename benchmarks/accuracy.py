@@ -1,9 +1,9 @@
 """Tables of word error rates, from scratch: `make accuracy`.
 
-    python benchmarks/accuracy.py --speech FOLDER [--only preprocessing,denoisers] [--markdown FILE] [--plots FOLDER]
+    python benchmarks/accuracy.py --speech FOLDER [--only noise,times] [--markdown FILE] [--plots FOLDER]
 
 FOLDER has the manifests `dev_en.jsonl`, `digits_en.jsonl` and `noise.jsonl` with their recordings. The model is the
-embedded one, or what `NAUTILUS_MODEL` names.
+embedded one.
 """
 
 import argparse
@@ -15,6 +15,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+import confidence
+import long_recordings
+import noise
+import word_times
 from conditions import SNRS, write_conditions
 from denoisers import compare_denoisers
 from engine_alone import decode
@@ -114,7 +118,37 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-MEASUREMENTS = {"preprocessing": preprocessing, "denoisers": denoisers}
+def confidences(speech: Path, work: Path, report: Report) -> None:
+    """Say what confidence is worth."""
+    report.add(confidence.section(speech, work))
+    if report.plots:
+        report.plot("reliability.svg", confidence.reliability(confidence.measure(speech)))
+
+
+def longs(speech: Path, work: Path, report: Report) -> None:
+    """Say what long recordings cost."""
+    report.add(long_recordings.section(speech, work))
+
+
+def noises(speech: Path, work: Path, report: Report) -> None:
+    """Say what is heard of noise."""
+    report.add(noise.section(speech, work))
+
+
+def times(speech: Path, work: Path, report: Report) -> None:
+    """Say how true the times of words are."""
+    report.add(word_times.section(speech, work))
+
+
+MEASUREMENTS = {
+    "preprocessing": preprocessing,
+    "denoisers": denoisers,
+    "noise": noises,
+    "long": longs,
+    "times": times,
+    "confidence": confidences,
+}
+"""In the order of the docs: `preprocessing.md` has the first two, `accuracy.md` the others."""
 
 
 def main() -> None:
@@ -128,6 +162,7 @@ def main() -> None:
     report = Report(arguments.plots)
     with tempfile.TemporaryDirectory() as work:
         for name in arguments.only.split(","):
+            report.add(f"\n## {name}\n\n")
             MEASUREMENTS[name](arguments.speech, Path(work), report)
     if arguments.markdown:
         arguments.markdown.write_text("".join(report.parts), encoding="utf-8")

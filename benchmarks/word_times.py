@@ -8,6 +8,7 @@ calibration, and prints the delay and the tail that fit best: what its bundle's 
 
 import argparse
 import random
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -66,6 +67,24 @@ def main() -> None:
         print_errors("not calibrated", list(pairs(clips, plain)))
         best = fit(clips, plain)
         print_errors(f"{best}", list(pairs(clips, moved(clips, plain, best))))
+
+
+def section(_: Path, work: Path) -> str:
+    """Return the table of the docs as markdown."""
+    if shutil.which("festival") is None:
+        return "Times of words: not measured, since Festival is not installed (Debian: festival, festvox-us-slt-hts).\n"
+    bundle = read_bundle(EMBEDDED)
+    clips = synthesise(work, 100)
+    plain = replace(bundle, calibration=UNCALIBRATED)
+    lines = ["| median error | starts | ends |\n|---|---|---|\n"]
+    for title, one in (("as emitted", plain), ("calibrated", bundle)):
+        found = list(pairs(clips, hear(one, clips)))
+        starts, ends = (
+            1000 * np.median(np.abs([getattr(pair.heard, edge) - getattr(pair.said, edge) for pair in found]))
+            for edge in ("start", "end")
+        )
+        lines.append(f"| {title}, {len(found)} synthesised words | {starts:.0f} ms | {ends:.0f} ms |\n")
+    return "".join(lines)
 
 
 Clip = tuple[Waveform, list[Word]]

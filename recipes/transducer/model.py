@@ -10,21 +10,23 @@ import nautilus.resources
 
 EMBEDDED = Path(nautilus.resources.__file__).parent / "embedded" / "model.nemo"
 HIDDEN = 96
+PARTS = ("decoder", "joint")
+"""What is trained."""
 DURATIONS = (0, 1, 2, 3, 4)
 """Encoder frames that a TDT's token may last."""
 
 
 def create(*, tdt: bool) -> Any:  # NeMo is untyped
     """Return the model with the embedded encoder and everything else at random."""
-    from nemo.collections.asr.models import EncDecCTCModelBPE, EncDecRNNTBPEModel
+    from nemo.collections.asr.models import EncDecRNNTBPEModel
 
-    teacher = EncDecCTCModelBPE.restore_from(str(EMBEDDED), map_location="cpu").eval()
+    teacher = restored()
     config = OmegaConf.create(OmegaConf.to_container(teacher.cfg, resolve=True))
     with open_dict(config):
         for name in ("decoder", "target", "aux_ctc", "nemo_version", "validation_ds", "train_ds", "optim"):
             config.pop(name, None)
         config.update(settings(config.encoder.d_model, DURATIONS if tdt else ()))
-        config.tokenizer = {"dir": str(_tokenizer(teacher)), "type": "bpe"}
+        config.tokenizer = {"dir": str(tokenizer_of(teacher)), "type": "bpe"}
     model = EncDecRNNTBPEModel(cfg=config)
     model.encoder.load_state_dict(teacher.encoder.state_dict())
     with open_dict(model.cfg):
@@ -32,7 +34,14 @@ def create(*, tdt: bool) -> Any:  # NeMo is untyped
     return model.eval()
 
 
-def _tokenizer(teacher: Any) -> Path:  # NeMo is untyped
+def restored() -> Any:  # NeMo is untyped
+    """Return the embedded model."""
+    from nemo.collections.asr.models import EncDecCTCModelBPE
+
+    return EncDecCTCModelBPE.restore_from(str(EMBEDDED), map_location="cpu").eval()
+
+
+def tokenizer_of(teacher: Any) -> Path:  # NeMo is untyped
     """Return the folder that the teacher's tokenizer was unpacked into, under the names that NeMo looks for."""
     import tempfile
 
@@ -66,26 +75,23 @@ def settings(width: int, durations: tuple[int, ...]) -> dict[str, Any]:
         },
         "decoding": {"strategy": "greedy_batch", "greedy": {"max_symbols": 5}}
         | ({"model_type": "tdt", "durations": list(durations)} if durations else {}),
-        "loss": {"loss_name": "tdt_pytorch", "tdt_pytorch_kwargs": {"durations": list(durations), "sigma": 0.02}}
-        if durations
-        else {"loss_name": "warprnnt_numba"},
+        "loss": {"loss_name": "warprnnt_numba"},
     }
 
 
-def save(model: Any, path: Path) -> None:  # NeMo is untyped
+def save(model: Any, path: Path, parts: tuple[str, ...] = PARTS) -> None:  # NeMo is untyped
     """Write what was learnt, in half precision."""
-    state = {f"decoder.{key}": value for key, value in model.decoder.state_dict().items()}
-    state |= {f"joint.{key}": value for key, value in model.joint.state_dict().items()}
+    state = {f"{part}.{key}": value for part in parts for key, value in getattr(model, part).state_dict().items()}
     np.savez_compressed(path, **{key: value.numpy().astype(np.float16) for key, value in state.items()})
 
 
-def load(model: Any, path: Path) -> Any:  # NeMo is untyped
+def load(model: Any, path: Path, parts: tuple[str, ...] = PARTS) -> Any:  # NeMo is untyped
     """Read what was learnt into a new model."""
     import torch
 
     with np.load(path) as file:
         state = {key: torch.from_numpy(file[key].astype(np.float32)) for key in file.files}
-    for part in ("decoder", "joint"):
+    for part in parts:
         own = {key.removeprefix(f"{part}."): value for key, value in state.items() if key.startswith(f"{part}.")}
         getattr(model, part).load_state_dict(own)
     return model.eval()

@@ -233,7 +233,7 @@ class Hearing:
 
     async def _spoken(self, words: Sequence[Word], window: Window) -> Sequence[Word]:
         """Drop words where nobody speaks; the detector is asked only in doubt, and hears what no cleaning changed."""
-        if not is_doubtful(words, len(window.audio) / SAMPLE_RATE):
+        if not is_doubtful(words):
             return words
         loop = asyncio.get_running_loop()
         recorded = window.audio if window.recorded is None else window.recorded

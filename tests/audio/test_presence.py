@@ -25,20 +25,22 @@ def kept(words: list[Word], heard: NDArray[np.float32]) -> list[float]:
     return [one.start for one in spoken(words, CLIP, detect)]
 
 
-def test_one_sure_word_is_enough() -> None:
-    assert is_doubtful([word(1.0), word(2.0)], seconds=5.0)
-    assert not is_doubtful([word(1.0), word(2.0, 0.9)], seconds=5.0)
-    assert not is_doubtful([], seconds=5.0)
-
-
-def test_nobody_doubts_many_words() -> None:
-    words = [word(0.5 * number) for number in range(4)]
-    assert is_doubtful(words, seconds=4.0)
-    assert not is_doubtful(words, seconds=2.0)
+def test_words_are_doubted_where_the_model_expects_many_to_be_wrong() -> None:
+    assert is_doubtful([word(1.0), word(2.0)])
+    assert is_doubtful([word(number / 4, 0.95 if number == 3 else 0.4) for number in range(12)])
+    assert not is_doubtful([word(1.0), word(2.0, 0.9)])
+    assert not is_doubtful([])
 
 
 def test_words_are_kept_near_speech() -> None:
     assert kept([word(0.2), word(1.0), word(2.1), word(4.0)], speaking(1.1, 2.0, 0.95)) == [1.0, 2.1]
+
+
+def test_among_many_words_or_sure_ones_the_detector_need_hardly_hear_each() -> None:
+    many = [word(number / 2) for number in range(10)]
+    heard = np.maximum(speaking(1.1, 2.0, 0.95), speaking(3.0, 5.0, 0.1))
+    assert kept(many, heard) == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
+    assert kept([word(1.0, 0.9), word(4.0)], heard) == [1.0, 4.0]
 
 
 def test_where_the_detector_hears_nobody_nothing_was_said() -> None:

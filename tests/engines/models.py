@@ -14,7 +14,7 @@ from nautilus.engines.bundle import is_bundle, read_bundle
 from nautilus.engines.export import export_model
 from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
-from nautilus.engines.onnx_asr import OnnxAsrEngine
+from nautilus.engines.onnx_transducer import OnnxTransducerEngine
 
 WIDTH = 64
 LAYERS = 2
@@ -320,10 +320,14 @@ class TinyModels:
         return self._engine("onnx", family, lambda: self._open(family))
 
     def _open(self, family: str) -> Engine:
-        folder = self.exported(family)
-        return OnnxEngine(read_bundle(folder)) if is_bundle(folder) else OnnxAsrEngine(folder, family, ())
+        return serve(self.exported(family), family)
 
     def _engine(self, runtime: str, family: str, load: Callable[[], Engine]) -> Engine:
         if (runtime, family) not in self._engines:
             self._engines[runtime, family] = load()
         return self._engines[runtime, family]
+
+
+def serve(folder: Path, name: str) -> Engine:
+    """Open what was exported."""
+    return OnnxEngine(read_bundle(folder)) if is_bundle(folder) else OnnxTransducerEngine(folder, name, ())

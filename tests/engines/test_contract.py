@@ -12,8 +12,8 @@ from tests.engines.sounds import assert_alike, noise, sample, silence, times
 
 ANY = Options()
 ENGLISH = Options(language="en")
-ONNX_FAMILIES = ("ctc", "quartz", "rnnt", "tdt", "hybrid", "cache-aware")
-NEMO_FAMILIES = (*ONNX_FAMILIES, "aed", "prompted", "prompted-hybrid")
+ONNX_FAMILIES = ("ctc", "quartz", "rnnt", "tdt", "hybrid", "cache-aware", "prompted", "prompted-hybrid")
+NEMO_FAMILIES = (*ONNX_FAMILIES, "aed")
 
 
 def with_nemo(name: str) -> object:

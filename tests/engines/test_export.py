@@ -12,7 +12,7 @@ from nautilus.engines.export import export_model
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.errors import ModelLoadError, UnsupportedError
 from nautilus.types import SAMPLE_RATE, Options
-from tests.engines.models import TinyModels, build
+from tests.engines.models import TinyModels, build, serve
 from tests.engines.sounds import assert_alike, noise, sample
 
 pytestmark = [pytest.mark.nemo, pytest.mark.timeout(300)]
@@ -21,7 +21,7 @@ FRAME = 0.08
 CLIPS = [sample(), sample()[: 3 * SAMPLE_RATE], noise(2.0), noise(0.4), np.concatenate([sample(), noise(1.0)])]
 
 
-@pytest.mark.parametrize("family", ["ctc", "quartz", "rnnt", "hybrid"])
+@pytest.mark.parametrize("family", ["ctc", "quartz", "rnnt", "tdt", "hybrid", "hybrid-tdt", "cache-aware"])
 def test_an_export_hears_what_nemo_hears(tiny: TinyModels, family: str) -> None:
     expected = tiny.nemo(family).transcribe(CLIPS, Options())
     for ours, theirs in zip(tiny.onnx(family).transcribe(CLIPS, Options()), expected, strict=True):
@@ -29,13 +29,19 @@ def test_an_export_hears_what_nemo_hears(tiny: TinyModels, family: str) -> None:
         assert_alike(ours, theirs, FRAME)
 
 
-@pytest.mark.parametrize("family", ["tdt", "hybrid-tdt"])
-def test_an_exported_tdt_hears_what_nemo_hears_and_knows_the_ends_less_well(tiny: TinyModels, family: str) -> None:
-    expected = tiny.nemo(family).transcribe(CLIPS, Options())
-    for ours, theirs in zip(tiny.onnx(family).transcribe(CLIPS, Options()), expected, strict=True):
-        assert theirs.words
-        assert_alike(ours, theirs, 3 * FRAME)
-        assert [word.start for word in ours.words] == pytest.approx([word.start for word in theirs.words])
+@pytest.mark.parametrize("family", ["prompted", "prompted-hybrid"])
+def test_an_exported_model_hears_in_the_language_it_is_told(tiny: TinyModels, family: str) -> None:
+    texts = set()
+    for language in ("en", "de", None):
+        expected = tiny.nemo(family).transcribe(CLIPS, Options(language=language))
+        for ours, theirs in zip(tiny.onnx(family).transcribe(CLIPS, Options(language=language)), expected, strict=True):
+            assert theirs.words
+            assert_alike(ours, theirs, FRAME)
+        texts.add(expected[0].text)
+    assert len(texts) == 3
+    assert tiny.onnx(family).info.languages == ("en", "de")
+    with pytest.raises(UnsupportedError, match="'fi'; it knows: en, de"):
+        tiny.onnx(family).transcribe(CLIPS, Options(language="fi"))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +55,10 @@ def test_a_transducer_is_laid_out_as_onnx_asr_wants_it(tiny: TinyModels, family:
         "encoder-model.onnx",
         "vocab.txt",
     }
-    assert json.loads((folder / "config.json").read_text()) == {
+    config = json.loads((folder / "config.json").read_text())
+    assert {
+        key: config[key] for key in ("model_type", "features_size", "subsampling_factor", "max_tokens_per_step")
+    } == {
         "model_type": f"nemo-conformer-{kind}",
         "features_size": 80,
         "subsampling_factor": 8,
@@ -104,30 +113,23 @@ def test_a_canary_is_refused(tiny: TinyModels, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("nemo")
-def test_a_transducer_with_features_that_onnx_asr_lacks_is_refused(tmp_path: Path) -> None:
-    for name, settings in (
-        ("norm", {"normalize": "NA"}),
-        ("mels", {"features": 64}),
-        ("window", {"window_size": 0.02}),
-    ):
-        source = build("rnnt", tmp_path.parent / f"{tmp_path.name}-{name}.nemo", **settings)
-        refused(source, tmp_path / "out", "onnx-asr.* has other features")
-
-
-@pytest.mark.usefixtures("nemo")
 def test_features_that_nobody_computes_are_refused(tmp_path: Path) -> None:
     source = build("ctc", tmp_path.parent / f"{tmp_path.name}-low.nemo", lowfreq=60)
     refused(source, tmp_path / "out", "'lowfreq': 60.* cannot be exported")
 
 
 @pytest.mark.usefixtures("nemo")
-def test_other_features_are_ours_too(tmp_path: Path) -> None:
-    source = build("ctc", tmp_path / "other.nemo", normalize="NA", features=64, window_size=0.02)
+@pytest.mark.parametrize("family", ["ctc", "tdt"])
+def test_other_features_are_ours_too(tmp_path: Path, family: str) -> None:
+    source = build(family, tmp_path / "other.nemo", normalize="NA", features=64, window_size=0.02)
     export_model(str(source), tmp_path / "other")
     from nautilus.engines.nemo import NemoEngine
 
-    ours = OnnxEngine(read_bundle(tmp_path / "other")).transcribe(CLIPS, Options())
-    for heard, expected in zip(ours, NemoEngine("other", source).transcribe(CLIPS, Options()), strict=True):
+    for heard, expected in zip(
+        serve(tmp_path / "other", family).transcribe(CLIPS, Options()),
+        NemoEngine("other", source).transcribe(CLIPS, Options()),
+        strict=True,
+    ):
         assert_alike(heard, expected, FRAME)
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.ctc import CtcVocabulary, best_path
-from nautilus.engines.keywords import KeywordGraph, KeywordLimits, Passage, Scores, boosted
+from nautilus.engines.heard import KeywordLimits
+from nautilus.engines.keywords import KeywordGraph, Passage, Scores, boosted
 from nautilus.engines.onnx import open_session
 from nautilus.engines.spelling import spellings_of
 from nautilus.engines.words import TimedPiece, words_of

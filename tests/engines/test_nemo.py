@@ -21,10 +21,10 @@ CLIPS = [sample(), sample()[: 3 * SAMPLE_RATE], noise(2.0)]
 """All last longer than a second: shorter ones NeMo pads."""
 
 
-def as_nemo_says(path: Path, clips: list[Waveform]) -> list[Any]:
+def as_nemo_says(path: Path, clips: list[Waveform], at_once: int = 64) -> list[Any]:
     """Ask `transcribe()` of a model of its own, since it leaves a model in training mode."""
     model = load_model("as NeMo says", path)
-    results: list[Any] = model.transcribe(clips, batch_size=len(clips), timestamps=True, verbose=False)
+    results: list[Any] = model.transcribe(clips, batch_size=at_once, timestamps=True, verbose=False)
     return results
 
 
@@ -39,7 +39,7 @@ def test_it_says_what_nemo_says(tiny: TinyModels, family: str) -> None:
 
 @pytest.mark.parametrize("family", ["rnnt", "tdt", "hybrid", "hybrid-tdt"])
 def test_a_transducer_s_words_have_nemo_s_times(tiny: TinyModels, family: str) -> None:
-    results = as_nemo_says(tiny.nemo_file(family), CLIPS)
+    results = as_nemo_says(tiny.nemo_file(family), CLIPS, 1)  # in a batch it mixes up how long a TDT's tokens last
     for clip, result, heard in zip(CLIPS, results, tiny.nemo(family).transcribe(CLIPS, Options()), strict=True):
         expected = [word for word in result.timestamp["word"] if word["word"]]
         for theirs, ours in zip(expected, heard.words, strict=True):

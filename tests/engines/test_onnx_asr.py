@@ -105,7 +105,7 @@ def test_a_canary_translates(canary: Path) -> None:
         ("{", r"config\.json cannot be read"),
         ("{}", "names the model type None"),
         ('{"model_type": "whisper"}', "names the model type 'whisper'"),
-        ('{"model_type": "nemo-conformer-tdt"}', "cannot be loaded"),
+        ('{"model_type": "nemo-conformer-aed"}', "cannot be loaded"),
     ],
 )
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path, config: str | None, why: str) -> None:

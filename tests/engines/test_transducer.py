@@ -1,33 +1,42 @@
-"""A transducer that was trained, if only on AN4 and digits: what random weights say nothing about."""
+"""Transducers that were trained, if only on AN4 and digits: what random weights say nothing about."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
+from nautilus.engines.export import export_model
 from nautilus.engines.nemo import NemoEngine
+from nautilus.engines.onnx_transducer import OnnxTransducerEngine
 from nautilus.measure.score import score
-from nautilus.types import Options, Waveform
-from tests.engines.sounds import recording, times
-from tests.engines.test_nemo import as_nemo_says
+from nautilus.types import Hypothesis, Options, Waveform
+from tests.engines.sounds import assert_alike, recording, silence, times
+from tests.engines.test_nemo import FRAME, as_nemo_says
 
 pytestmark = [pytest.mark.nemo, pytest.mark.speech, pytest.mark.timeout(300)]
 
-WEIGHTS = Path(__file__).parents[1] / "fixtures" / "rnnt.npz"
+WEIGHTS = Path(__file__).parents[1] / "fixtures"
 
 
-@pytest.fixture(scope="module")
-def nemo_file(nemo: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001 - must be there
+@pytest.fixture(scope="module", params=["rnnt", "tdt"])
+def nemo_file(request: pytest.FixtureRequest, nemo: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001 - must be there
     from recipes.transducer.model import create, load
 
-    path = tmp_path_factory.mktemp("transducer") / "rnnt.nemo"
-    load(create(tdt=False), WEIGHTS).save_to(str(path))
+    path = tmp_path_factory.mktemp("transducer") / f"{request.param}.nemo"
+    load(create(tdt=request.param == "tdt"), WEIGHTS / f"{request.param}.npz").save_to(str(path))
     return path
 
 
 @pytest.fixture(scope="module")
 def engine(nemo_file: Path) -> NemoEngine:
-    return NemoEngine("rnnt", nemo_file)
+    return NemoEngine(nemo_file.stem, nemo_file)
+
+
+@pytest.fixture(scope="module")
+def exported(nemo_file: Path) -> OnnxTransducerEngine:
+    export_model(str(nemo_file), nemo_file.parent / "exported")
+    return OnnxTransducerEngine(nemo_file.parent / "exported", nemo_file.stem, ())
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +47,84 @@ def said(speech: Path) -> list[tuple[Waveform, str]]:
     return [(recording(speech / row["audio_filepath"]), row["text"]) for row in chosen]
 
 
-def errors(engine: NemoEngine, said: list[tuple[Waveform, str]]) -> int:
-    heard = engine.transcribe([waveform for waveform, _ in said], Options())
-    return sum(score(text, one.text, "en", plain=True).errors for (_, text), one in zip(said, heard, strict=True))
+@pytest.fixture(scope="module")
+def plain(engine: NemoEngine, said: list[tuple[Waveform, str]]) -> list[Hypothesis]:
+    return engine.transcribe([waveform for waveform, _ in said], Options())
 
 
-def test_it_says_what_nemo_says(engine: NemoEngine, nemo_file: Path, said: list[tuple[Waveform, str]]) -> None:
-    clips = [waveform for waveform, _ in said[:20]]
-    heard = engine.transcribe(clips, Options())
-    assert [one.text for one in heard] == [result.text for result in as_nemo_says(nemo_file, clips)]
-    assert errors(engine, said) < 0.2 * sum(len(text.split()) for _, text in said)
+def rate(heard: list[Hypothesis], said: list[tuple[Waveform, str]]) -> float:
+    """Word error rate in percent."""
+    errors = sum(score(text, one.text, "en", plain=True).errors for (_, text), one in zip(said, heard, strict=True))
+    return 100 * errors / sum(len(text.split()) for _, text in said)
 
 
-def test_neighbours_change_nothing(engine: NemoEngine, said: list[tuple[Waveform, str]]) -> None:
-    clips = [waveform for waveform, _ in said[:8]]
-    together = engine.transcribe(clips, Options())
-    assert [times(one) for one in together] == [times(engine.transcribe([clip], Options())[0]) for clip in clips]
+def recalled(heard: list[Hypothesis], said: list[tuple[Waveform, str]], words: set[str]) -> int:
+    """How often words were heard where they were said."""
+    return sum(len(words & {*text.split()} & {*one.text.split()}) for (_, text), one in zip(said, heard, strict=True))
+
+
+def missed(heard: list[Hypothesis], said: list[tuple[Waveform, str]]) -> set[str]:
+    """Words that were said and not heard."""
+    words = (({*text.split()} - {*one.text.split()}) for (_, text), one in zip(said, heard, strict=True))
+    return {word for some in words for word in some if len(word) > 3}
+
+
+def test_it_says_what_nemo_says(nemo_file: Path, said: list[tuple[Waveform, str]], plain: list[Hypothesis]) -> None:
+    results = as_nemo_says(nemo_file, [waveform for waveform, _ in said])
+    assert [one.text for one in plain] == [result.text for result in results]
+    assert rate(plain, said) < 20.0
+
+
+def test_onnx_says_the_same(
+    exported: OnnxTransducerEngine, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
+) -> None:
+    for ours, theirs in zip(exported.transcribe([waveform for waveform, _ in said], Options()), plain, strict=True):
+        assert_alike(ours, theirs, FRAME)
+
+
+def test_neighbours_change_nothing(
+    engine: NemoEngine, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
+) -> None:
+    alone = [times(engine.transcribe([waveform], Options())[0]) for waveform, _ in said[:8]]
+    assert [times(one) for one in plain[:8]] == alone
+
+
+def test_keywords_bring_back_words_that_were_misheard(
+    engine: NemoEngine, exported: OnnxTransducerEngine, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
+) -> None:
+    words = missed(plain, said)
+    expecting = Options(keywords=tuple(sorted(words)))
+    heard = engine.transcribe([waveform for waveform, _ in said], expecting)
+    assert recalled(heard, said, words) > recalled(plain, said, words)
+    assert rate(heard, said) < rate(plain, said) + 0.3
+    for ours, theirs in zip(exported.transcribe([waveform for waveform, _ in said], expecting), heard, strict=True):
+        assert_alike(ours, theirs, FRAME)
+
+
+def test_keywords_that_nobody_says_do_no_harm(
+    exported: OnnxTransducerEngine, speech: Path, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
+) -> None:
+    rows = [json.loads(line) for line in (speech / "train_en.jsonl").read_text(encoding="utf-8").splitlines()]
+    spoken = {word for _, text in said for word in text.split()}
+    others = sorted({word for row in rows for word in row["text"].split() if len(word) > 4} - spoken)
+    for seed in range(3):
+        keywords = tuple(random.Random(seed).sample(others, 20))  # noqa: S311 - reproducible, not secret
+        heard = exported.transcribe([waveform for waveform, _ in said], Options(keywords=keywords))
+        assert abs(rate(heard, said) - rate(plain, said)) < 0.3
+
+
+def test_keywords_never_come_over_silence(engine: NemoEngine, exported: OnnxTransducerEngine) -> None:
+    expecting = Options(keywords=("january", "eighteenth", "rubout"))
+    for one in (engine, exported):
+        assert one.transcribe([silence(10.0)], expecting)[0].text == one.transcribe([silence(10.0)], Options())[0].text
+
+
+def test_a_keyword_keeps_its_place_in_time(
+    engine: NemoEngine, said: list[tuple[Waveform, str]], plain: list[Hypothesis]
+) -> None:
+    heard = engine.transcribe([waveform for waveform, _ in said], Options(keywords=tuple(sorted(missed(plain, said)))))
+    assert [one.text for one in heard] != [one.text for one in plain]
+    for (waveform, _), one in zip(said, heard, strict=True):
+        starts = [word.start for word in one.words]
+        assert starts == sorted(starts)
+        assert all(0 <= word.start < word.end <= len(waveform) / 16_000 for word in one.words)

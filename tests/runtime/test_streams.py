@@ -79,8 +79,8 @@ async def test_the_size_of_pieces_changes_no_final(engine: Engine, tmp_path: Pat
     assert len(heard[0]) == len(heard[1]) == 3
     for whole, cut in zip(*heard, strict=True):
         assert [word.text for word in whole.words] == [word.text for word in cut.words]
-        for value in (lambda word: word.start, lambda word: word.end):
-            assert [value(word) for word in whole.words] == pytest.approx([value(word) for word in cut.words])
+        assert [word.start for word in whole.words] == pytest.approx([word.start for word in cut.words])
+        assert [word.end for word in whole.words] == pytest.approx([word.end for word in cut.words])
         # Products of matrices of other heights differ in their last bits.
         scores = [[word.confidence for word in final.words] for final in (whole, cut)]
         assert scores[0] == pytest.approx(scores[1], abs=1e-3)

@@ -1,7 +1,8 @@
 """A NeMo model → files that ONNX Runtime serves without torch.
 
-CTC models become a bundle of ours. Transducers become the layout that onnx-asr reads: `encoder-model.onnx`,
-`decoder_joint-model.onnx`, `vocab.txt`, `config.json`. Needs the `nemo` extra.
+CTC models become a bundle of ours. Transducers become `encoder-model.onnx`, `decoder_joint-model.onnx`, `vocab.txt` and
+`config.json`, onnx-asr's layout; a model that is told the language has one more input, its number. Needs the `nemo`
+extra.
 
 Encoders are traced here and not by NeMo's `export()`, which leaves out the lengths of CTC outputs and takes the masks
 out of convolutional encoders, so that the items of a padded batch would hear each other.
@@ -27,9 +28,6 @@ BLANK: Final = "<blk>"
 
 OPSET: Final = 17
 
-ONNX_ASR_MELS: Final = (80, 128)
-"""Mel bands for which onnx-asr has filters."""
-
 MODEL: Final = "model"
 """The parameter to blame for what cannot be exported."""
 
@@ -47,8 +45,6 @@ def export_model(source: str, out: Path) -> None:
 
     path = Path(source).expanduser()
     model = load_model(source, path if path.is_file() else None).cpu()
-    if LanguagePrompt.of(model):
-        raise UnsupportedError(f"A model that is told the language has no ONNX form; serve {source} as it is.", MODEL)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         folder = Path(scratch) / "finished"
@@ -102,29 +98,32 @@ def _export_ctc(model: Any, folder: Path, name: str, measured: dict[str, Any]) -
 
 
 def _export_transducer(model: Any, folder: Path) -> None:
-    from nautilus.engines.nemo import durations_of, pieces_of, subsampling_of
+    from nautilus.engines.nemo import durations_of, languages_of, pieces_of, subsampling_of
 
     features, durations = features_of(model), durations_of(model)
-    if features | ONNX_ASR_FEATURES != features or features["n_mels"] not in ONNX_ASR_MELS:
+    if durations not in ((), tuple(range(len(durations)))) or model.cfg.decoding.get("big_blank_durations"):
         raise UnsupportedError(
-            f"onnx-asr, which serves exported transducers, has other features than this model: {features}. "
+            f"Transducers with durations {durations} or big blanks cannot be exported. "
             "Serve the .nemo file with the NeMo engine.",
             MODEL,
         )
-    if durations not in ((), tuple(range(len(durations)))) or model.cfg.decoding.get("big_blank_durations"):
-        raise UnsupportedError(f"onnx-asr knows no transducer with durations {durations} or big blanks.", MODEL)
     _trace(model, folder / "encoder-model.onnx", "outputs")
     with _quiet():
         model.decoder_joint.export(str(folder / "decoder_joint-model.onnx"), onnx_opset_version=OPSET)
     lines = (f"{piece} {number}\n" for number, piece in enumerate([*pieces_of(model), BLANK]))
     (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8")
-    greedy = model.cfg.decoding.get("greedy", {})
+    greedy, prompt = model.cfg.decoding.get("greedy", {}), LanguagePrompt.of(model)
     config = {
         "model_type": "nemo-conformer-tdt" if durations else "nemo-conformer-rnnt",
         "features_size": features["n_mels"],
         "subsampling_factor": subsampling_of(model),
         "max_tokens_per_step": int(greedy.get("max_symbols") or greedy.get("max_symbols_per_step") or 10),
+        "features": features,
+        "languages": prompt.languages if prompt else languages_of(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+    if prompt:
+        config["prompts"] = prompt.numbers
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -133,6 +132,8 @@ def _trace(model: Any, target: Path, output: str) -> None:
     import torch
     from nemo.core.classes.common import typecheck
 
+    prompt = LanguagePrompt.of(model) is not None
+
     class Graph(torch.nn.Module):  # type: ignore[misc]  # torch is untyped here
         """Features and their lengths to outputs and theirs."""
 
@@ -140,22 +141,29 @@ def _trace(model: Any, target: Path, output: str) -> None:
             super().__init__()
             self.encoder = model.encoder
             self.decoder = model.decoder if output == "logprobs" else None
+            self.tell = model.prompt_kernel if prompt else None
 
-        def forward(self, audio_signal: Any, length: Any) -> Any:
+        def forward(self, audio_signal: Any, length: Any, prompt_index: Any = None) -> Any:
             encode = getattr(self.encoder, "forward_for_export", self.encoder.forward)
             encoded, lengths, *_ = encode(audio_signal=audio_signal, length=length)
+            if self.tell is not None:
+                told = (prompt_index[:, None] == torch.arange(model.num_prompts)).to(encoded.dtype)
+                told = told[:, None].expand(-1, encoded.shape[2], -1)
+                encoded = self.tell(torch.cat([encoded.transpose(1, 2), told], dim=2)).transpose(1, 2)
             outputs = self.decoder(encoder_output=encoded) if self.decoder is not None else encoded
             return outputs, lengths.to(torch.int64)
 
-    names = ("audio_signal", "length"), (output, "encoded_lengths")
+    names = ["audio_signal", "length", *(["prompt_index"] if prompt else [])], [output, "encoded_lengths"]
     time = 1 if output == "logprobs" else 2
     axes = {"audio_signal": {0: "batch", 2: "time"}, output: {0: "batch", time: "frames"}}
-    axes |= {name: {0: "batch"} for name in ("length", "encoded_lengths")}
-    example = torch.randn(2, int(model.cfg.preprocessor.get("features", 64)), 512), torch.tensor([512, 400])
+    axes |= {name: {0: "batch"} for name in (*names[0][1:], "encoded_lengths")}
+    example = [torch.randn(2, int(model.cfg.preprocessor.get("features", 64)), 512), torch.tensor([512, 400])]
+    if prompt:
+        example.append(torch.tensor([0, 1]))
     try:
         with torch.inference_mode(), typecheck.disable_checks(), _quiet():
             torch.onnx.export(
-                Graph().eval(), example, str(target), input_names=names[0], output_names=names[1],
+                Graph().eval(), tuple(example), str(target), input_names=names[0], output_names=names[1],
                 dynamic_axes=axes, opset_version=OPSET, dynamo=False,
             )  # fmt: skip
     except Exception as error:
@@ -209,16 +217,6 @@ FIXED_FEATURES: Final[dict[str, Any]] = {
     "mel_norm": "slaney",
 }
 """What our features have in common, as NeMo's preprocessor calls it."""
-
-ONNX_ASR_FEATURES: Final[dict[str, Any]] = {
-    "n_fft": 512,
-    "window": 400,
-    "hop": 160,
-    "preemphasis": 0.97,
-    "log_guard": 2.0**-24,
-    "normalize": "per_feature",
-}
-"""What onnx-asr computes, in the words of a bundle."""
 
 
 def file_digest(file: Path) -> str:

@@ -10,7 +10,6 @@ between words → sub-word ⟲ → (blank ⟲) → sub-word ⟲ → … → betw
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from math import inf
 from typing import Final, NamedTuple, TypeAlias
@@ -19,10 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus.engines.ctc import CtcVocabulary
+from nautilus.engines.heard import (
+    Heard,
+    KeywordLimits,
+    Spotted,
+    check_keywords,
+    fits,
+    heard_words,
+    is_likely,
+    text_of,
+    with_keywords,
+)
 from nautilus.engines.spelling import fewest, spellings_of
-from nautilus.engines.words import CLOSING, WORD_START, TimedPiece
-from nautilus.errors import BadRequestError
-from nautilus.types import MAX_KEYWORD_CHARACTERS, MAX_KEYWORDS
+from nautilus.engines.words import WORD_START, TimedPiece
 
 Scores: TypeAlias = NDArray[np.float32]
 """Natural logarithms. Where they have positions, one lies before each frame and one after the last."""
@@ -30,25 +38,8 @@ Indices: TypeAlias = NDArray[np.intp]
 
 LEAST: Final = np.float32(-30.0)
 """No token counts as less likely than this, compared with the best of its frame."""
-KEPT_GRAPHS: Final = 64
-"""Lists of keywords that an engine keeps prepared."""
 CANDIDATES: Final = 500
 """Keywords that are looked at in one window, the best first; only noise has so many."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeywordLimits:
-    """How far keywords may go. Likelihoods are natural logarithms."""
-
-    boost: float = 2.0
-    """How much less likely than what it replaces a keyword may be, for each sub-word of its shortest spelling."""
-    floor: float = -2.0
-    """Mean log-probability of its sub-words, without boost, that a keyword needs."""
-    most: int = 16
-    """Replacements in one window."""
-    keywords: int = MAX_KEYWORDS
-    characters: int = MAX_KEYWORD_CHARACTERS
-    """Of one keyword."""
 
 
 class Level(NamedTuple):
@@ -66,34 +57,13 @@ class Level(NamedTuple):
     """The first arc of each prefix."""
 
 
-class Heard(NamedTuple):
-    """A word of the greedy path without the punctuation after it: pieces [first, last), frames [start, end)."""
-
-    first: int
-    last: int
-    start: int
-    end: int
-
-
-class Spotted(NamedTuple):
-    """A keyword for greedy pieces [first, last), frames [start, end)."""
-
-    pieces: tuple[TimedPiece, ...]
-    first: int
-    last: int
-    start: int
-    end: int
-    changes: bool
-    """Whether other words were heard."""
-
-
 class KeywordGraph:
     """Keywords in all their spellings, as a prefix graph of sub-words. Immutable; build it once and keep it."""
 
     def __init__(self, keywords: Sequence[str], vocabulary: CtcVocabulary, limits: KeywordLimits | None = None) -> None:
         self.vocabulary = vocabulary
         self.limits = limits or KeywordLimits()
-        _check(keywords, self.limits)
+        check_keywords(keywords, self.limits)
         spellings = spellings_of(keywords, vocabulary)
         self.unspellable = tuple(keyword for keyword, arcs in spellings.items() if not arcs)
         """Keywords with letters or digits that the vocabulary lacks; they are never heard."""
@@ -207,20 +177,9 @@ def boosted(logprobs: Scores, greedy: Sequence[TimedPiece], graph: KeywordGraph)
 
     A keyword replaces whole words and never comes where none was heard. Times stay monotonic.
     """
-    words = _words(greedy, graph.vocabulary.frame_seconds) if len(graph) else []
-    pieces: list[TimedPiece] = []
-    position = 0
-    for spotted in _chosen(_spotted(logprobs, words, greedy, graph), graph.limits.most) if words else []:
-        pieces += [*greedy[position : spotted.first], *spotted.pieces]
-        position = spotted.last
-    return [*pieces, *greedy[position:]]
-
-
-def _check(keywords: Sequence[str], limits: KeywordLimits) -> None:
-    if len(keywords) > limits.keywords:
-        raise BadRequestError(f"{len(keywords)} keywords are too many; send at most {limits.keywords}.", "keywords")
-    if max(map(len, keywords), default=0) > limits.characters:
-        raise BadRequestError(f"A keyword may have {limits.characters} characters; shorten the longest.", "keywords")
+    words = heard_words(greedy, graph.vocabulary.frame_seconds) if len(graph) else []
+    candidates = _spotted(logprobs, words, greedy, graph) if words else ()
+    return with_keywords(greedy, candidates, graph.limits.most)
 
 
 def _levels(graph: KeywordGraph) -> list[Level]:
@@ -250,19 +209,6 @@ def _cumulated(columns: Scores) -> Scores:
     return sums
 
 
-def _words(greedy: Sequence[TimedPiece], second: float) -> list[Heard]:
-    words: list[Heard] = []
-    for index, piece in enumerate(greedy):
-        start, end = round(piece.start / second), round(piece.end / second)
-        if CLOSING.issuperset(piece.piece):
-            continue
-        if not words or piece.piece.startswith((WORD_START, " ")):
-            words.append(Heard(index, index + 1, start, end))
-        else:
-            words[-1] = words[-1]._replace(last=index + 1, end=end)
-    return words
-
-
 def _spotted(
     logprobs: Scores, words: Sequence[Heard], greedy: Sequence[TimedPiece], graph: KeywordGraph
 ) -> Iterator[Spotted]:
@@ -280,9 +226,9 @@ def _spotted(
             first, last = covered[0].first, covered[-1].last
             start, end = min(steps[0][1], covered[0].start), max(steps[-1][1] + 1, covered[-1].end)
             pieces = tuple(_pieces(steps, logprobs, graph))
-            if _text(pieces) == _text(greedy[first:last]):
+            if text_of(pieces) == text_of(greedy[first:last]):
                 yield Spotted(tuple(greedy[first:last]), first, last, start, end, changes=False)
-            elif _is_likely(pieces, graph.limits.floor) and _fits(pieces, greedy[:first], greedy[last:]):
+            elif is_likely(pieces, graph.limits.floor) and fits(pieces, greedy[:first], greedy[last:]):
                 yield Spotted(pieces, first, last, start, end, changes=True)
 
 
@@ -292,29 +238,3 @@ def _pieces(steps: Iterable[tuple[int, int]], logprobs: Scores, graph: KeywordGr
         token, frames = graph.arcs[row].token, [frame for _, frame in run]
         peak = float(logprobs[frames, token].max())
         yield TimedPiece(graph.vocabulary.pieces[token], peak, frames[0] * second, (frames[-1] + 1) * second)
-
-
-def _text(pieces: Sequence[TimedPiece]) -> str:
-    return "".join(one.piece for one in pieces if not CLOSING.issuperset(one.piece)).replace(" ", WORD_START)
-
-
-def _is_likely(pieces: Sequence[TimedPiece], floor: float) -> bool:
-    return sum(one.logprob for one in pieces) >= floor * len(pieces)
-
-
-def _fits(pieces: Sequence[TimedPiece], before: Sequence[TimedPiece], after: Sequence[TimedPiece]) -> bool:
-    """Whether no punctuation between words is in the way."""
-    starts_late = not before or before[-1].end <= pieces[0].start
-    return starts_late and (not after or pieces[-1].end <= after[0].start)
-
-
-def _chosen(candidates: Iterable[Spotted], most: int) -> list[Spotted]:
-    """Take the first of those that share frames, until so many change something; in the order of time."""
-    chosen: list[Spotted] = []
-    for one in candidates:
-        if not most:
-            break
-        if all(one.end <= other.start or other.end <= one.start for other in chosen):
-            chosen.append(one)
-            most -= one.changes
-    return sorted(chosen, key=lambda one: one.first)

@@ -24,9 +24,7 @@ def load_engine(model: Model, report: Report, *, models_dir: Path, offline: bool
     report("loading")
     if model.kind == "bundle":
         return _load_bundle(model.path)
-    from nautilus.engines.onnx_asr import OnnxAsrEngine
-
-    return OnnxAsrEngine(model.path, model.name, model.languages)
+    return _load_onnx_files(model.path, model)
 
 
 def fetch_model(model: Model, progress: Progress, *, models_dir: Path, offline: bool, to_load: bool = False) -> Model:
@@ -55,6 +53,16 @@ def _load_bundle(path: Path) -> Engine:
     from nautilus.engines.onnx import OnnxEngine
 
     return OnnxEngine(bundle)
+
+
+def _load_onnx_files(path: Path, model: Model) -> Engine:
+    from nautilus.engines.onnx_transducer import OnnxTransducerEngine, is_transducer
+
+    if is_transducer(path):
+        return OnnxTransducerEngine(path, model.name, model.languages)
+    from nautilus.engines.onnx_asr import OnnxAsrEngine
+
+    return OnnxAsrEngine(path, model.name, model.languages)
 
 
 def _load_nemo(model: Model, report: Report) -> Engine:

@@ -22,8 +22,11 @@ import numpy as np
 from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import bundle_beside
 from nautilus.engines.ctc import CtcVocabulary, best_path
-from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
+from nautilus.engines.heard import KEPT_GRAPHS
+from nautilus.engines.keywords import KeywordGraph, boosted
 from nautilus.engines.nemo_prompt import LanguagePrompt
+from nautilus.engines.nemo_transducer import NemoNetwork, lasting
+from nautilus.engines.transducer_keywords import Hearing, KeywordTree, respelled
 from nautilus.engines.words import UNCALIBRATED, WORD_START, TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
@@ -57,6 +60,8 @@ class NemoEngine:
         self._family = family_of(self._model)
         self._prompt = LanguagePrompt.of(self._model)
         pieces = [] if self._family == "aed" else pieces_of(self._model)
+        durations = () if self._family == "aed" else durations_of(self._model)
+        self._network = NemoNetwork.of(self._model, durations)
         self.info = EngineInfo(
             name=name,
             family=self._family,
@@ -65,13 +70,14 @@ class NemoEngine:
             languages=self._prompt.languages if self._prompt else languages_of(self._model),
             utterances=bundle is not None and bundle.utterances,
             frame_seconds=float(self._model.cfg.preprocessor.window_stride) * subsampling_of(self._model),
-            keywords=self._family == "ctc",
+            keywords=self._family == "ctc" or self._network is not None,
             translates=self._family == "aed",
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
         self.vocabulary = CtcVocabulary(pieces, len(pieces), self.info.frame_seconds)
-        self._timed = self._family != "aed" and bool(durations_of(self._model))
+        self._timed = bool(durations)
         self._graph = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordGraph(keywords, self.vocabulary))
+        self._tree = lru_cache(KEPT_GRAPHS)(lambda keywords: KeywordTree(keywords, self.vocabulary))
         self._hear = {"aed": self._attend, "ctc": self._align}.get(self._family, self._transduce)
         _tell_tokens(self._model, self._family)
 
@@ -102,10 +108,17 @@ class NemoEngine:
         """Hear with an RNN-T or TDT model."""
         encoded, frames = self._forward(waveforms, options)
         results = self._model.decoding.rnnt_decoder_predictions_tensor(encoded, frames, return_hypotheses=True)
-        return [
-            hypothesis_of(self.transduced(result), self._language(options), len(waveform) / SAMPLE_RATE)
-            for result, waveform in zip(results, waveforms, strict=True)
-        ]
+        hypotheses = []
+        for row, (result, waveform) in enumerate(zip(results, waveforms, strict=True)):
+            tokens, places = [int(token) for token in result.y_sequence], [int(frame) for frame in result.timestamp]
+            lasts = lasting(self._model, encoded[row], tokens, places) if self._timed else None
+            pieces = self.transduced(result, lasts)
+            if options.keywords and self._network:
+                rows = encoded[row, :, : int(frames[row])].T.float().cpu().numpy()
+                hearing = Hearing(rows, pieces, [int(token) for token in result.y_sequence], self._network)
+                pieces = respelled(hearing, pieces, self._tree(options.keywords))
+            hypotheses.append(hypothesis_of(pieces, self._language(options), len(waveform) / SAMPLE_RATE))
+        return hypotheses
 
     def _attend(self, waveforms: Sequence[Waveform], options: Options) -> list[Hypothesis]:
         """Hear with a Canary, by `transcribe()`: only that builds its prompt.
@@ -147,21 +160,19 @@ class NemoEngine:
         with torch.inference_mode():
             return self._model.forward(**{name: tensor.to(self._model.device) for name, tensor in sound.items()})
 
-    def transduced(self, result: Any) -> list[TimedPiece]:
-        """Return what a transducer emitted. A token lasts as long as a TDT says, and at least the frame it came in."""
-        tokens = [int(token) for token in result.y_sequence]
-        durations = result.token_duration if self._timed else [1] * len(tokens)
+    def transduced(self, result: Any, durations: Sequence[int] | None = None) -> list[TimedPiece]:
+        """Return what a transducer emitted. A token lasts as long as a TDT says, in frames, and at least its own."""
+        tokens, frames = [int(token) for token in result.y_sequence], [int(frame) for frame in result.timestamp]
+        durations = [1] * len(tokens) if durations is None else [int(duration) for duration in durations]
         size, second = self.vocabulary.blank + 1, self.info.frame_seconds
         return [
             TimedPiece(
                 self.vocabulary.pieces[token],
                 log(max(TINY, (float(score) * (size - 1) + 1) / size)),  # NeMo scales 1 / size … 1 to 0 … 1
-                int(frame) * second,
-                (int(frame) + max(1, int(duration))) * second,
+                frame * second,
+                (frame + max(1, duration)) * second,
             )
-            for token, frame, duration, score in zip(
-                tokens, result.timestamp, durations, result.token_confidence, strict=True
-            )
+            for token, frame, duration, score in zip(tokens, frames, durations, result.token_confidence, strict=True)
         ]
 
     def _slots(self, options: Options, timestamp: str) -> dict[str, str]:
@@ -258,7 +269,7 @@ def pieces_of(model: Any) -> list[str]:
 
 
 def _tell_tokens(model: Any, family: str) -> None:
-    """Have NeMo's decoder keep what words need: each token's probability, and how long a TDT says it lasts."""
+    """Have NeMo's decoder keep what words need: each token's probability."""
     from omegaconf import OmegaConf, open_dict
 
     if family == "ctc":
@@ -275,8 +286,6 @@ def _tell_tokens(model: Any, family: str) -> None:
     wanted: dict[str, Any] = {"strategy": "greedy_batch", "confidence_cfg": confidence}
     if family == "aed":
         wanted["greedy"] = {"max_generation_delta": decoding.get("beam", {}).get("max_generation_delta", -1)}
-    else:
-        wanted["tdt_include_token_duration"] = bool(durations_of(model))
     with open_dict(decoding):
         decoding = OmegaConf.merge(decoding, wanted)
     model.change_decoding_strategy(decoding, **({} if family == "aed" else {"verbose": False}))

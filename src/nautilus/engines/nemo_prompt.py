@@ -15,8 +15,8 @@ class LanguagePrompt:
     """The dictionary of one model: its keys are languages (`de`) or locales (`en-GB`), and perhaps `auto`."""
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
-        self._numbers = dict(numbers)
-        self.languages = tuple(dict.fromkeys(key[:2].lower() for key in self._numbers if key != DETECT))
+        self.numbers = {str(key): int(number) for key, number in numbers.items()}
+        self.languages = tuple(dict.fromkeys(key[:2].lower() for key in self.numbers if key != DETECT))
         """ISO-639-1 codes."""
 
     @classmethod
@@ -32,12 +32,12 @@ class LanguagePrompt:
         Raises UnsupportedError for one that the model does not know.
         """
         wanted = (
-            (language, f"{language}-{language.upper()}") if language else (DETECT, *USUAL, next(iter(self._numbers)))
+            (language, f"{language}-{language.upper()}") if language else (DETECT, *USUAL, next(iter(self.numbers)))
         )
-        regional = (key for key in self._numbers if language and key.startswith(f"{language}-"))
+        regional = (key for key in self.numbers if language and key.startswith(f"{language}-"))
         for key in (*wanted, *regional):
-            if key in self._numbers:
-                return self._numbers[key]
+            if key in self.numbers:
+                return self.numbers[key]
         raise UnsupportedError(
             f"The model does not know the language '{language}'; it knows: {', '.join(self.languages)}.", "language"
         )

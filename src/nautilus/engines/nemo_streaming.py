@@ -19,7 +19,7 @@ from nautilus.engines.base import Live
 from nautilus.engines.cache_aware import CacheAwareStreams, Chunking, CtcChunk, StreamState, ctc_chunks, ctc_pieces
 from nautilus.engines.export import features_of
 from nautilus.engines.features import LogMel
-from nautilus.engines.nemo import NemoEngine, subsampling_of
+from nautilus.engines.nemo import NemoEngine, durations_of, subsampling_of
 from nautilus.engines.words import TimedPiece
 from nautilus.errors import UnsupportedError
 from nautilus.types import Options, Waveform
@@ -98,6 +98,7 @@ class NemoChunks:
         self.overlap = int(model.encoder.pre_encode.get_streaming_cache_size()[1])
         """Feature frames that a chunk repeats from the one before."""
         self._engine = engine
+        self._timed = bool(durations_of(model))
         self._model = model
         self._contexts = contexts
         self._factor = subsampling_of(model)
@@ -176,7 +177,8 @@ class NemoChunks:
             memories, results, computer.split_batched_state(state), counts.tolist(), strict=True
         ):
             result.timestamp = [int(frame) - memory.frames for frame in result.timestamp]
-            pieces = self._engine.transduced(result)
+            # Of a TDT's token NeMo may tell how long a later one lasts, in steps of many streams: ends depend on it.
+            pieces = self._engine.transduced(result, result.token_duration if self._timed else None)
             heard.append((replace(memory, frames=memory.frames + count, decoder=item), TransducerChunk(count, pieces)))
         return heard
 

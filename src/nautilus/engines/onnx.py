@@ -15,7 +15,8 @@ from nautilus.engines.base import SHORTEST, EngineInfo
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.ctc import CtcVocabulary, best_path
 from nautilus.engines.features import Features
-from nautilus.engines.keywords import KEPT_GRAPHS, KeywordGraph, boosted
+from nautilus.engines.heard import KEPT_GRAPHS
+from nautilus.engines.keywords import KeywordGraph, boosted
 from nautilus.engines.words import hypothesis_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
@@ -63,7 +64,7 @@ class OnnxEngine:
 
     def _hear(self, waveforms: Sequence[Waveform], graph: KeywordGraph | None) -> list[Hypothesis]:
         """Hear waveforms in one call of the network."""
-        signal, lengths = _pad([self._bundle.features(waveform) for waveform in waveforms])
+        signal, lengths = padded([self._bundle.features(waveform) for waveform in waveforms])
         logprobs, *counts = self._session.run(self._outputs, {"audio_signal": signal, "length": lengths})
         frames = counts[0] if counts else (lengths - 1) // self._bundle.subsampling + 1
         hypotheses = []
@@ -109,7 +110,7 @@ def session_device(session: rt.InferenceSession) -> str:
     return "cuda" if session.get_providers()[0].startswith("CUDA") else "cpu"
 
 
-def _pad(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
+def padded(features: Sequence[Features]) -> tuple[np.ndarray, np.ndarray]:
     """Stack features of different length, shape (items, mels, frames), zeros after the end of each."""
     lengths = np.array([item.shape[1] for item in features], np.int64)
     signal = np.zeros((len(features), features[0].shape[0], int(lengths.max())), np.float32)

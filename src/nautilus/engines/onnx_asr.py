@@ -1,33 +1,29 @@
-"""Offline NeMo families (CTC, RNN-T, TDT, Canary) through the onnx-asr library.
+"""CTC and Canary models in onnx-asr's file layout through that library; its transducers are in `onnx_transducer`.
 
 Its features are normalised per recording, which is what these models were trained on.
 """
 
-import json
 from collections.abc import Sequence
-from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import onnx_asr
 import onnxruntime as rt
 from onnx_asr.asr import TimestampedResult
 
 from nautilus.engines.base import SHORTEST, EngineInfo
+from nautilus.engines.onnx_transducer import FAMILIES as TRANSDUCERS
+from nautilus.engines.onnx_transducer import read_config
 from nautilus.engines.words import TimedPiece, hypothesis_of, spread_words
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 FAMILIES: Final = {
     "nemo-conformer-ctc": "ctc",
-    "nemo-conformer-rnnt": "rnnt",
-    "nemo-conformer-tdt": "tdt",
     "nemo-conformer-aed": "aed",
 }
 FEATURE_HOP: Final = 0.01
 """Seconds."""
-LONGEST_DURATION: Final = 4
-"""Encoder frames that a TDT's token lasts at most in all published models."""
 
 
 class OnnxAsrEngine:
@@ -80,15 +76,10 @@ class OnnxAsrEngine:
         return hypothesis_of(self._pieces(result.tokens or [], result.timestamps, scores), language, seconds)
 
     def _pieces(self, tokens: Sequence[str], starts: Sequence[float], scores: Sequence[float]) -> list[TimedPiece]:
-        """Give ends to tokens, of which onnx-asr tells the starts: the frame's end, as in NeMo.
-
-        A TDT's token lasts until the next one, at most its longest duration: what it predicted is not told.
-        """
-        longest = (LONGEST_DURATION if self.info.family == "tdt" else 1) * self.info.frame_seconds
-        following = [*starts[1:], inf][: len(starts)]
+        """Give ends to tokens, of which onnx-asr tells the starts: the frame's end."""
         return [
-            TimedPiece(token, score, start, max(start + self.info.frame_seconds, min(start + longest, end)))
-            for token, score, start, end in zip(tokens, scores, starts, following, strict=True)
+            TimedPiece(token, score, start, start + self.info.frame_seconds)
+            for token, score, start in zip(tokens, scores, starts, strict=True)
         ]
 
     def _language(self, options: Options) -> str | None:
@@ -97,13 +88,11 @@ class OnnxAsrEngine:
         return options.translate_to or options.language
 
 
-def _config(folder: Path) -> dict[str, str]:
-    try:
-        config: dict[str, str] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelLoadError(f"{folder}/config.json cannot be read: {error}") from error
+def _config(folder: Path) -> dict[str, Any]:
+    config = read_config(folder)
     if config.get("model_type") not in FAMILIES:
+        known = ", ".join((*FAMILIES, *TRANSDUCERS))
         raise ModelLoadError(
-            f"{folder}/config.json names the model type {config.get('model_type')!r}; known are {', '.join(FAMILIES)}."
+            f"{folder}/config.json names the model type {config.get('model_type')!r}; known are {known}."
         )
     return config
