@@ -286,6 +286,8 @@ def _tell_tokens(model: Any, family: str) -> None:
     wanted: dict[str, Any] = {"strategy": "greedy_batch", "confidence_cfg": confidence}
     if family == "aed":
         wanted["greedy"] = {"max_generation_delta": decoding.get("beam", {}).get("max_generation_delta", -1)}
+    else:
+        wanted["tdt_include_token_duration"] = bool(durations_of(model))
     with open_dict(decoding):
         decoding = OmegaConf.merge(decoding, wanted)
     model.change_decoding_strategy(decoding, **({} if family == "aed" else {"verbose": False}))
