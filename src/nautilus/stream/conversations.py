@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+import structlog
+
 from nautilus.errors import NautilusError, SessionGoneError
 from nautilus.stream.conversation import Conversation, Hold
 from nautilus.stream.drain import Drain
 from nautilus.stream.session import StreamLimits
+
+log = structlog.get_logger(__name__)
 
 Talk: TypeAlias = Callable[[Conversation], Awaitable[None]]
 """Hears a conversation to its end; the first event that it tells means that it can."""
@@ -108,7 +112,8 @@ async def _talk(talk: Talk, conversation: Conversation) -> None:
         await talk(conversation)
     except NautilusError as error:
         conversation.close(error)
-    except Exception as error:  # noqa: BLE001 - the outermost of a conversation: one that fails ends no other
+    except Exception as error:  # the outermost of a conversation: one that fails ends no other
+        log.exception("live conversation failed")
         failure = NautilusError("A live conversation failed.")
         failure.__cause__ = error
         conversation.close(failure)
