@@ -22,6 +22,11 @@ def test_a_first_piece_without_a_mark_is_a_word_too() -> None:
     assert texts("he", "llo") == ["hello"]
 
 
+def test_what_says_that_an_utterance_is_over_is_no_word() -> None:
+    heard = hypothesis_of(pieces("▁yes", "<EOU>", "▁no", "▁<EOB>"), "en", 1.0)
+    assert heard.text == "yes no"
+
+
 def test_punctuation_stays_with_its_word() -> None:
     assert texts("▁yes", ".", "▁no", "?") == ["yes.", "no?"]
 

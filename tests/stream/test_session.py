@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 
 from nautilus.engines.base import Live
 from nautilus.stream.session import Final, Partial, Session, SpeechStarted, StreamLimits
@@ -41,6 +42,13 @@ def test_an_utterance_starts_grows_and_ends() -> None:
     (final,) = session.ended(over)
     assert isinstance(final, Final)
     assert ([word.text for word in final.words], final.utterance) == (["hello", "world"], 0)
+
+
+def test_a_model_may_say_that_an_utterance_is_over() -> None:
+    over = replace(live(1.5, HELLO), over=True)
+    assert Session(LIMITS).heard(over) == ([SpeechStarted(0, 1.0)], True)
+    by_hand = Session(replace(LIMITS, silence=inf))
+    assert not by_hand.heard(over)[1]
 
 
 def test_what_is_known_is_not_told_again() -> None:

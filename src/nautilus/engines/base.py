@@ -65,6 +65,8 @@ class Live:
     """Seconds before `until` in which no sub-word was heard."""
     stable: int | None = None
     """How many of its first words will hardly change any more; None: all but the last."""
+    over: bool = False
+    """Whether the model itself says that the utterance is over."""
 
 
 class Engine(Protocol):

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nautilus.engines.base import SHORTEST, Live
 from nautilus.engines.ctc import CtcVocabulary, pieces_of
 from nautilus.engines.features import Features, FeatureStream, LogMel
-from nautilus.engines.words import UNCALIBRATED, Calibration, TimedPiece, hypothesis_of
+from nautilus.engines.words import UNCALIBRATED, Calibration, TimedPiece, hypothesis_of, is_end
 from nautilus.types import SAMPLE_RATE, Waveform
 
 
@@ -180,4 +180,5 @@ class CacheAwareStreams:
         heard = hypothesis_of(
             shifted, self._chunking.language, max(until, min(end, begun + second)), self._chunking.calibration
         )
-        return Live(heard, until, max(0.0, until - (shifted[-1].end if shifted else begun)))
+        silence = max(0.0, until - (shifted[-1].end if shifted else begun))
+        return Live(heard, until, silence, over=bool(pieces) and is_end(pieces[-1]))

@@ -18,6 +18,9 @@ WORD_START: Final = "\u2581"
 CLOSING: Final = frozenset(".,?!;:%)]}…»”。、\uff0c\uff1f\uff01؟،؛।")
 """What is written behind a word without a space, even where the model puts one."""
 
+ENDS: Final = frozenset(("<EOU>", "<EOB>"))
+"""Tokens by which a model says that an utterance is over, or was a mere "yes" in between: no words."""
+
 LEAST: Final = 0.01
 """Seconds that a sub-word lasts at least, also at the very end."""
 
@@ -62,10 +65,15 @@ def hypothesis_of(
     pieces: Sequence[TimedPiece], language: str | None, seconds: float, calibration: Calibration = UNCALIBRATED
 ) -> Hypothesis:
     """Join the pieces of a waveform that lasts so long; its text is its words, joined by spaces."""
-    words = words_of([_until(piece, seconds) for piece in pieces])
+    words = words_of([_until(piece, seconds) for piece in pieces if not is_end(piece)])
     if calibration is not UNCALIBRATED:
         words = calibrated(words, seconds, calibration)
     return Hypothesis(" ".join(word.text for word in words), words, language)
+
+
+def is_end(piece: TimedPiece) -> bool:
+    """Whether it is no part of a word, but says that the utterance is over."""
+    return piece.piece.strip(f"{WORD_START} ") in ENDS
 
 
 def words_of(pieces: Sequence[TimedPiece]) -> tuple[Word, ...]:

@@ -130,7 +130,7 @@ class Hearing:
         if isinstance(about, Options):
             return [_plain(one) for one in self._engine.transcribe(sounds, about)]
         lives = self._streams.step(about, sounds)
-        return [live and (_plain(live.hypothesis), live.until, live.silence) for live in lives]
+        return [live and (_plain(live.hypothesis), live.until, live.silence, live.over) for live in lives]
 
 
 def work(hearing: Hearing, connection: socket.socket, arena: Arena) -> None:
@@ -157,7 +157,7 @@ def hypotheses(answer: bytes) -> list[Hypothesis]:
 
 def lives(answer: bytes) -> list[Live | None]:
     """Read what a step was answered. Raises EngineError if the model failed."""
-    return [one and Live(_hypothesis(one[0]), one[1], one[2]) for one in _heard(answer)]
+    return [one and Live(_hypothesis(one[0]), one[1], one[2], over=one[3]) for one in _heard(answer)]
 
 
 def _heard(answer: bytes) -> list[Any]:

@@ -7,6 +7,7 @@ hears no sub-words in silence and noise, which costs nothing.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import TypeAlias
 
 from nautilus.engines.base import Live
@@ -143,7 +144,8 @@ class Session:
     def _ends(self, live: Live) -> bool:
         lasts = live.until - live.hypothesis.words[0].start
         return (
-            live.silence >= self.limits.silence
+            (live.over and self.limits.silence < inf)  # else the client alone ends utterances
+            or live.silence >= self.limits.silence
             or (lasts >= self.limits.longest and live.silence >= _PAUSE)
             or lasts >= self.limits.longest * _SOON
         )
