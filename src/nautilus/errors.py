@@ -7,6 +7,7 @@ NautilusError
 │   │   └── AudioTooLongError
 │   ├── UploadTooLargeError
 │   ├── IdleError               a live stream brought nothing for too long
+│   ├── UnreadError             a live stream's client read nothing for too long
 │   ├── SessionGoneError        a live stream that can't be resumed
 │   ├── UnauthorizedError       a secret that is unknown or has expired
 │   ├── UnsupportedError        the model or the server cannot do that
@@ -134,6 +135,15 @@ class IdleError(BadRequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"Nothing came for {seconds:g} s; connect again when there is sound to send.")
+
+
+class UnreadError(BadRequestError):
+    """A live stream's client took no event for longer than the server waits."""
+
+    code = "unread"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"No event was read for {seconds:g} s; read events while you send sound.")
 
 
 class SessionGoneError(BadRequestError):

@@ -1,5 +1,6 @@
 """Live speech through the whole server, with a WebSocket client that is not ours."""
 
+import asyncio
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -9,12 +10,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from nautilus.errors import UnreadError
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.types import Waveform
+from nautilus.web.stream import send
 from tests.audio.media import RECORDERS, record
 from tests.conftest import running
 from tests.engines.sounds import sample, silence
@@ -144,7 +148,8 @@ def test_a_commit_ends_an_utterance_of_a_recorder(server: str) -> None:
             connection.send(message)
         first, second = finals([json.loads(message) for message in connection])
     assert first == HEARD
-    assert second.endswith("minutes and play the next song")
+    assert second.startswith("set a timer for fifteen")
+    assert second.endswith("the next song")
 
 
 def test_a_broken_container_ends_its_stream_with_a_reason_and_no_other(server: str) -> None:
@@ -222,3 +227,19 @@ def test_a_client_that_sends_nothing_is_sent_away(settings: Settings) -> None:
                 assert "connect again" in event["error"]["message"]
                 with pytest.raises(ConnectionClosed):
                     connection.recv(timeout=5)
+
+
+class Deaf(WebSocket):
+    """A connection whose other side takes nothing: all buffers between are full."""
+
+    def __init__(self) -> None:
+        """Connect with nobody."""
+
+    async def send_text(self, data: str) -> None:
+        del data
+        await asyncio.Event().wait()
+
+
+async def test_a_client_that_reads_nothing_is_waited_for_and_then_sent_away() -> None:
+    with pytest.raises(UnreadError, match=r"read events while you send"):
+        await send(Deaf(), "{}", patience=0.01)

@@ -12,7 +12,7 @@ from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil
 from typing import TypeAlias
@@ -22,6 +22,7 @@ from nautilus.errors import EngineError, OverloadedError
 from nautilus.runtime.lane import Heard, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.rehear import Rehearser
+from nautilus.runtime.short import with_quiet, without_quiet
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
 
 Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
@@ -135,10 +136,12 @@ class Batcher:
         if not admitted and len(self._waiting) >= self._limits.max_waiting:
             raise OverloadedError(retry_after=self.backlog_seconds())
         loop = asyncio.get_running_loop()
-        ticket = Ticket(priority, next(self._numbers), audio, options, loop.time(), loop.create_future())
+        sound = with_quiet(audio)
+        ticket = Ticket(priority, next(self._numbers), sound, options, loop.time(), loop.create_future())
         insort(self._waiting, ticket, key=lambda waiting: waiting.place)
         self._wake.set()
-        return await ticket.result
+        heard = await ticket.result
+        return heard if sound is audio else replace(heard, hypothesis=without_quiet(heard.hypothesis, audio))
 
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         """Open a live stream for the length of a block; see `Lane`."""

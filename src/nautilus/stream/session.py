@@ -26,6 +26,8 @@ class StreamLimits:
     """Seconds of sound that may wait for the engine before the client is read no further."""
     idle: float = 120.0
     """Seconds after which a client that sends nothing is sent away, so that its place is free."""
+    unread: float = 60.0
+    """Seconds after which a client that reads nothing of what it is told is sent away; until then it is waited for."""
     resume: float = 30.0
     """Seconds that a stream whose client vanished keeps its place for it to come back; 0: none."""
     most_kept: int = 16

@@ -40,6 +40,7 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.AudioTooLongError: Row(413, "invalid_request_error"),
     errors.UploadTooLargeError: Row(413, "invalid_request_error"),
     errors.IdleError: Row(400, "invalid_request_error"),
+    errors.UnreadError: Row(400, "invalid_request_error"),
     errors.SessionGoneError: Row(404, "invalid_request_error"),
     errors.UnauthorizedError: Row(401, "invalid_request_error"),
     errors.UnsupportedError: Row(400, "invalid_request_error"),

@@ -21,7 +21,7 @@ from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
-from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse
+from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
@@ -210,7 +210,7 @@ class Conversation:
         return seconds
 
     async def _send(self, event: dict[str, Any]) -> None:
-        await self._websocket.send_text(json.dumps(event, ensure_ascii=False))
+        await send(self._websocket, json.dumps(event, ensure_ascii=False), self._core.settings.stream.unread)
 
 
 async def _say_nothing(_: float) -> None:

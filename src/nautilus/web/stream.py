@@ -15,11 +15,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from nautilus import errors as failures
 from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
-from nautilus.errors import IdleError, NautilusError, NotReadyError
+from nautilus.errors import IdleError, NautilusError, NotReadyError, UnreadError
 from nautilus.stream.conversation import Conversation, Hold, Reason, Sound
 from nautilus.stream.deadline import longest_time
 from nautilus.stream.service import converse
-from nautilus.stream.session import Committed, Event, Partial, SpeechStarted
+from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import RawSound
 from nautilus.types import Options
@@ -37,6 +37,8 @@ TAKEN_OVER: Final = 4000
 LONGEST_TIME: Final = 4001
 ENDS: Final[dict[Reason, int]] = {"client": WELL, "longest": LONGEST_TIME, "stopping": STOPPING}
 
+LAST_WORD: Final = 2.0
+"""Seconds for telling a client why it is sent away."""
 GOING_AWAY: Final = 1001
 NO_CODE: Final = 1005
 
@@ -132,7 +134,7 @@ async def _carry(
         else:
             taken = {"received": conversation.received, "commits": conversation.commits}
             await websocket.send_text(json.dumps(greeting | taken))
-        await _exchange(websocket, core.settings.stream.idle, conversation, hold)
+        await _exchange(websocket, core.settings.stream, conversation, hold)
         if not conversation.is_held(hold):
             await websocket.close(TAKEN_OVER, "resumed by another connection")
         elif conversation.failure:
@@ -145,14 +147,14 @@ async def _carry(
         core.conversations.release(conversation, hold, leaving=leaving)
 
 
-async def _exchange(websocket: WebSocket, idle: float, conversation: Conversation, hold: Hold) -> None:
-    """Return when there is nothing more to tell this client. Raises WebSocketDisconnect, ClientLeft."""
+async def _exchange(websocket: WebSocket, limits: StreamLimits, conversation: Conversation, hold: Hold) -> None:
+    """Return when there is nothing more to tell this client. Raises WebSocketDisconnect, ClientLeft, UnreadError."""
     with failures.first_error():
         async with asyncio.TaskGroup() as tasks:
-            reading = tasks.create_task(_read(websocket, idle, conversation, hold), name="read the client")
+            reading = tasks.create_task(_read(websocket, limits.idle, conversation, hold), name="read the client")
             async with aclosing(conversation.follow(hold)) as events:
                 async for event in events:
-                    await websocket.send_text(event)
+                    await send(websocket, event, limits.unread)
             reading.cancel()
 
 
@@ -187,6 +189,15 @@ async def receive(websocket: WebSocket, idle: float) -> MutableMapping[str, Any]
     return message
 
 
+async def send(websocket: WebSocket, event: str, patience: float) -> None:
+    """Tell an event, waiting for a client that reads slowly. Raises UnreadError after so many seconds."""
+    try:
+        async with asyncio.timeout(patience):
+            await websocket.send_text(event)
+    except TimeoutError:
+        raise UnreadError(patience) from None
+
+
 async def refuse(websocket: WebSocket, error: NautilusError) -> None:
     """Answer HTTP as long as the connection is no WebSocket yet, else an event and a close code."""
     answer = errors.response(error)
@@ -195,6 +206,8 @@ async def refuse(websocket: WebSocket, error: NautilusError) -> None:
         return
     busy = isinstance(error, failures.OverloadedError | NotReadyError)
     code = TRY_LATER if busy else FAULT_OF_THE_CLIENT if isinstance(error, failures.BadRequestError) else FAULT_OF_OURS
-    with suppress(RuntimeError, WebSocketDisconnect):  # it may have gone meanwhile
-        await websocket.send_text(json.dumps(live.failed(json.loads(bytes(answer.body)))))
-        await websocket.close(code, type(error).code)
+    # It may have gone meanwhile, or read nothing of this either.
+    with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+        async with asyncio.timeout(LAST_WORD):
+            await websocket.send_text(json.dumps(live.failed(json.loads(bytes(answer.body)))))
+            await websocket.close(code, type(error).code)
