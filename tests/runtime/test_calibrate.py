@@ -1,8 +1,15 @@
 import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pytest
+
+from nautilus.engines.base import Live
 from nautilus.engines.fake import FakeEngine
 from nautilus.runtime.calibrate import CPU_SIZES, Sizing, cores, size
+from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
@@ -29,3 +36,68 @@ def test_an_engine_that_is_not_reentrant_gets_one_worker(tmp_path: Path) -> None
         reentrant = False
 
     assert size(Alone(), Sizing(4, 2), tmp_path / "memory.json") == Sizing(1, 2)
+
+
+@dataclass(slots=True)
+class Heard:
+    """A stream's state."""
+
+    chunk: float
+    waiting: float = 0.0
+
+
+class Streaming(FakeEngine):
+    """Takes two milliseconds of a processor for a chunk, however long that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, look_aheads=(0.92, 0.42, 0.12))
+        self.steps = 0
+
+    def open(self, look_ahead: float, /) -> Heard:
+        return Heard(look_ahead + self.info.frame_seconds)
+
+    def step(self, batch: Sequence[tuple[Heard, Waveform]], /) -> list[Live]:
+        self.steps += 1
+        for state, sound in batch:
+            state.waiting += len(sound) / SAMPLE_RATE
+            while state.waiting >= state.chunk - 1e-6:
+                state.waiting -= state.chunk
+                until = time.thread_time() + 0.002
+                while time.thread_time() < until:
+                    pass
+        return [self.finish(state) for state, _ in batch]
+
+    def cut(self, state: Heard, /) -> None:
+        del state
+
+    def finish(self, state: Heard, /) -> Live:
+        del state
+        return Live(Hypothesis(""), 0.0, 0.0)
+
+
+def test_a_stream_s_share_is_what_its_chunks_take(tmp_path: Path) -> None:
+    shares = size(Streaming(), Sizing(2, 4), tmp_path / "memory.json").shares
+    assert shares == pytest.approx((0.002, 0.004, 0.01), rel=0.5)
+
+
+def test_what_streams_take_is_measured_once(tmp_path: Path) -> None:
+    memory = tmp_path / "memory.json"
+    first = size(Streaming(), Sizing(1, 4), memory)
+    later = Streaming()
+    assert size(later, Sizing(1, 4), memory) == first
+    assert size(later, first, tmp_path / "elsewhere.json") == first
+    assert later.steps == 0
+
+
+def test_a_memory_without_streams_is_measured_again(tmp_path: Path) -> None:
+    memory = tmp_path / "memory.json"
+    memory.write_text(json.dumps({"workers": 1, "max_items": 13}))
+    measured = size(Streaming(), Sizing(1, 0), memory)
+    assert measured.max_items in CPU_SIZES
+    assert len(measured.shares) == 3
+    assert json.loads(memory.read_text()) == {
+        "workers": 1,
+        "max_items": measured.max_items,
+        "shares": [*measured.shares],
+    }

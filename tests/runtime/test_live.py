@@ -8,6 +8,7 @@ import pytest
 
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.runtime.live import Stepper
+from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
 
@@ -69,7 +70,8 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
     async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
         return await asyncio.get_running_loop().run_in_executor(threads, table.step, steps, sounds)
 
-    stepper = Stepper(take_steps, INFO, 4, asyncio.Event())
+    places = Places(room({}, 2, 0.7, 4, on_cpu=True))
+    stepper = Stepper(take_steps, INFO, places, asyncio.Event())
     async with asyncio.TaskGroup() as tasks:
         working = [tasks.create_task(work(stepper)) for _ in range(2)]
         async with stepper.stream(0.5) as stream:
@@ -87,4 +89,4 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
         await until(lambda: not len(table))
         for worker in working:
             worker.cancel()
-    assert stepper.open == 0
+    assert places.open.total() == 0

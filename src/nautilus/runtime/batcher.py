@@ -20,6 +20,7 @@ from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
 from nautilus.runtime.lane import Heard
 from nautilus.runtime.live import LiveStream, Stepper, TakeSteps
+from nautilus.runtime.places import Places, Room, room
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
 
 Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
@@ -42,8 +43,10 @@ class BatchLimits:
     """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
     max_waiting: int = 512
     """Windows in the queue beyond which new recordings are refused, not queued."""
-    max_streams: int = 64
-    """Live streams of a model at once; more are refused."""
+    max_streams: int = 0
+    """Live streams of a model at once, whatever they take; 0: as many as real time allows, measured at load."""
+    stream_load: float = 0.7
+    """Share of the workers' time that live streams may take, as measured at load; more streams are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -99,7 +102,12 @@ class Batcher:
     """A queue in front of one engine. `submit` from anywhere on the loop; `serve` from one owner."""
 
     def __init__(
-        self, info: EngineInfo, transcribe: Transcribe, limits: BatchLimits, take_steps: TakeSteps | None = None
+        self,
+        info: EngineInfo,
+        transcribe: Transcribe,
+        limits: BatchLimits,
+        take_steps: TakeSteps | None = None,
+        shares: Sequence[float] = (),
     ) -> None:
         self.info = info
         self._transcribe = transcribe
@@ -108,7 +116,8 @@ class Batcher:
         self._running: dict[int, Ticket] = {}
         self._numbers = count()
         self._wake = asyncio.Event()
-        self._live = Stepper(take_steps or _no_steps, info, limits.max_streams, self._wake)
+        self.places = Places(_room(info, limits, shares))
+        self._live = Stepper(take_steps or _no_steps, info, self.places, self._wake)
         self._closed = False
         self._rate = 50.0  # seconds of audio per second, measured as batches finish
 
@@ -191,6 +200,13 @@ class Batcher:
         for ticket, hypothesis in zip(batch, heard, strict=True):
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+
+
+def _room(info: EngineInfo, limits: BatchLimits, shares: Sequence[float]) -> Room:
+    """Return what live streams may take; `shares` as in `Sizing`."""
+    by_look_ahead = dict(zip(info.look_aheads, shares, strict=False))  # none where nothing was measured
+    workers = max(1, limits.workers)
+    return room(by_look_ahead, workers, limits.stream_load, limits.max_streams, on_cpu=info.device == "cpu")
 
 
 async def _no_steps(steps: object, sounds: object) -> Sequence[None]:

@@ -16,7 +16,8 @@ from typing import TypeAlias
 import numpy as np
 
 from nautilus.engines.base import EngineInfo, Live
-from nautilus.errors import EngineError, OverloadedError, UnsupportedError
+from nautilus.errors import EngineError, UnsupportedError
+from nautilus.runtime.places import Places
 from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform, Word
 
@@ -40,16 +41,14 @@ class Turn:
 class Stepper:
     """The queue of live streams before one engine; its batcher's workers take from it first."""
 
-    def __init__(self, take_steps: TakeSteps, info: EngineInfo, most: int, wake: asyncio.Event) -> None:
+    def __init__(self, take_steps: TakeSteps, info: EngineInfo, places: Places, wake: asyncio.Event) -> None:
         self._take_steps = take_steps
         self._info = info
-        self._most = most
+        self._places = places
         self._wake = wake
         self._waiting: list[Turn] = []
         self._numbers = count()
         self.closed = False
-        self.open = 0
-        """Streams."""
 
     @asynccontextmanager
     async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
@@ -63,15 +62,12 @@ class Stepper:
         if look_ahead not in known:
             offer = ", ".join(f"{seconds:g}" for seconds in known)
             raise UnsupportedError(f"look_ahead must be one of {offer} for {self._info.name}.", "look_ahead")
-        if self.open >= self._most:
-            raise OverloadedError(retry_after=5.0)
-        self.open += 1
-        live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
-        try:
-            yield live
-        finally:
-            self.open -= 1
-            live.abandon()
+        with self._places.taken(look_ahead):
+            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
+            try:
+                yield live
+            finally:
+                live.abandon()
 
     def number(self) -> int:
         """Return a number that no other stream has."""

@@ -60,8 +60,10 @@ async def serving(
     transcribe: Transcribe, take_steps: TakeSteps, info: EngineInfo, sizing: Sizing, limits: BatchLimits
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
-    log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps)
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, sizing.shares)
+    streams = {look_ahead: batcher.places.capacity(look_ahead) for look_ahead in info.look_aheads}
+    sized = {"workers": sizing.workers, "max_items": sizing.max_items, "streams": streams}
+    log.info("model ready", model=info.name, cores=cores(), **sized)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
         try:
