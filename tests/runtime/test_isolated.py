@@ -166,7 +166,7 @@ async def test_a_process_that_cannot_be_started_again_is_tried_with_every_batch(
 
 
 class Counting(FakeEngine):
-    """A streaming engine that hears a word in every second, and dies of poison."""
+    """A streaming engine that hears a word in every second, refuses what is bad, and dies of poison."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,8 +178,10 @@ class Counting(FakeEngine):
 
     def step(self, batch: Sequence[tuple[list[Waveform], Waveform]], /) -> list[Live]:
         for state, sound in batch:
-            if POISON in sound[:1]:
+            if POISON in sound:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if BAD in sound:
+                raise ValueError("cannot hear that")
             state.append(sound)
         return [self.finish(state) for state, _ in batch]
 
@@ -217,6 +219,30 @@ async def test_a_stream_outlives_the_process_that_heard_it(tmp_path: Path) -> No
             assert live.until == 6.0
     finally:
         supervisor.end()
+
+
+@pytest.mark.parametrize("sample", [BAD, POISON])
+@pytest.mark.parametrize("place", [0, 2, 4])
+async def test_a_step_that_fails_harms_only_the_stream_that_it_fails_for(
+    tmp_path: Path, sample: float, place: int
+) -> None:
+    async with lane_of(job(tmp_path, Counting)) as lane, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(lane.stream(0.5)) for _ in range(5)]
+        for one in streams:
+            await one.hear(clip(1))
+            one.cut(until=1.0)
+            await one.hear(clip(1))
+        sounds = [clip(1, sample if number == place else 0.0) for number in range(5)]
+        asked = (one.hear(sound) for one, sound in zip(streams, sounds, strict=True))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(answers.pop(place), EngineError)
+        del streams[place]
+        for _ in range(2):  # and no state has taken a step twice
+            seconds = [[word.start for word in answer.hypothesis.words] for answer in answers]  # type: ignore[union-attr]
+            assert seconds == [[1.0 + second for second in range(len(seconds[0]))]] * 4
+            answers = [*await asyncio.gather(*(one.hear(clip(1)) for one in streams))]
+        assert len(seconds[0]) == 3
+        assert lane.state().meters.restarts.value == (2 if sample == POISON else 0)
 
 
 async def test_no_more_streams_than_there_are_places(tmp_path: Path) -> None:

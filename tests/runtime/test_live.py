@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nautilus.engines.base import EngineInfo, Live
+from nautilus.observe import LaneMeters
 from nautilus.runtime.live import Stepper
 from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
@@ -71,7 +72,7 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
         return await asyncio.get_running_loop().run_in_executor(threads, table.step, steps, sounds)
 
     places = Places(room({}, 2, 0.7, 4, on_cpu=True))
-    stepper = Stepper(take_steps, INFO, places, asyncio.Event())
+    stepper = Stepper(take_steps, INFO, places, asyncio.Event(), LaneMeters())
     async with asyncio.TaskGroup() as tasks:
         working = [tasks.create_task(work(stepper)) for _ in range(2)]
         async with stepper.stream(0.5) as stream:

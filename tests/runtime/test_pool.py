@@ -8,7 +8,7 @@ import pytest
 from nautilus.engines.base import EngineInfo, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
-from nautilus.runtime.lane import Heard, Lane
+from nautilus.runtime.lane import Heard, Lane, LaneState
 from nautilus.runtime.live import LiveStream
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
@@ -21,6 +21,9 @@ class Echo:
 
     def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
         raise NotImplementedError(look_ahead)
+
+    def state(self) -> LaneState:
+        raise NotImplementedError
 
     def __init__(self, name: str) -> None:
         self.info: EngineInfo = FakeEngine().info

@@ -18,7 +18,8 @@ from typing import TypeAlias
 
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
-from nautilus.runtime.lane import Heard
+from nautilus.observe import LaneMeters
+from nautilus.runtime.lane import Heard, LaneState
 from nautilus.runtime.live import LiveStream, Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
@@ -116,8 +117,9 @@ class Batcher:
         self._running: dict[int, Ticket] = {}
         self._numbers = count()
         self._wake = asyncio.Event()
-        self.places = Places(_room(info, limits, shares))
-        self._live = Stepper(take_steps or _no_steps, info, self.places, self._wake)
+        self._meters = LaneMeters()
+        self._places = Places(_room(info, limits, shares))
+        self._live = Stepper(take_steps or _no_steps, info, self._places, self._wake, self._meters)
         self._closed = False
         self._rate = 50.0  # seconds of audio per second, measured as batches finish
 
@@ -144,6 +146,10 @@ class Batcher:
     def stream(self, look_ahead: float, /) -> AbstractAsyncContextManager[LiveStream]:
         """Open a live stream for the length of a block; see `Lane`."""
         return self._live.stream(look_ahead)
+
+    def state(self) -> LaneState:
+        """Return what goes on here."""
+        return LaneState(len(self._waiting), len(self._running), self._places, self._meters)
 
     def backlog_seconds(self) -> float:
         """Return how long the engine will need for what is waiting."""
@@ -184,6 +190,7 @@ class Batcher:
         try:
             heard = await self._transcribe(clips, batch[0].options)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
+            self._meters.failures.add()
             if len(batch) == 1:
                 _fail(batch[0], EngineError(f"The model failed: {error}"), cause=error)
                 return
@@ -197,9 +204,17 @@ class Batcher:
     def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
         self._rate += 0.1 * (max(1, self._limits.workers) * seconds / max(inference, 1e-4) - self._rate)
+        self._measure(batch, seconds, inference)
         for ticket, hypothesis in zip(batch, heard, strict=True):
+            self._meters.queue.add(started - ticket.submitted)
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+
+    def _measure(self, batch: Sequence[Ticket], seconds: float, inference: float) -> None:
+        self._meters.batch_items.add(len(batch))
+        self._meters.batch_seconds.add(inference)
+        self._meters.audio.add(seconds)
+        self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
 
 
 def _room(info: EngineInfo, limits: BatchLimits, shares: Sequence[float]) -> Room:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from nautilus.engines.base import EngineInfo, Report
+from nautilus.observe import LaneMeters
 from nautilus.runtime.live import LiveStream
+from nautilus.runtime.places import Places
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
 
@@ -19,6 +21,18 @@ class Heard:
     """Seconds it waited for a batch."""
     inference: float
     """Seconds its batch took."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """What goes on in a lane."""
+
+    waiting: int
+    """Windows in the queue."""
+    running: int
+    """Windows at the engine."""
+    places: Places
+    meters: LaneMeters
 
 
 class Lane(Protocol):
@@ -44,6 +58,10 @@ class Lane(Protocol):
 
         Raises UnsupportedError for a model that hears none, OverloadedError where no more fit in.
         """
+        ...
+
+    def state(self) -> LaneState:
+        """Return what goes on here."""
         ...
 
 

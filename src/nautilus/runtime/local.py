@@ -61,7 +61,8 @@ async def serving(
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
     batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, sizing.shares)
-    streams = {look_ahead: batcher.places.capacity(look_ahead) for look_ahead in info.look_aheads}
+    places = batcher.state().places
+    streams = {look_ahead: places.capacity(look_ahead) for look_ahead in info.look_aheads}
     sized = {"workers": sizing.workers, "max_items": sizing.max_items, "streams": streams}
     log.info("model ready", model=info.name, cores=cores(), **sized)
     async with asyncio.TaskGroup() as tasks:
