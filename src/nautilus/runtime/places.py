@@ -62,6 +62,11 @@ class Places:
         """Return how many workers the open streams keep busy."""
         return sum(self._share(look_ahead) * count for look_ahead, count in self.open.items())
 
+    @property
+    def taken_share(self) -> float:
+        """Return how much of the room is taken, from 0 to 1."""
+        return max(self.busy / self._room.workers, self.open.total() / self._room.most)
+
     def capacity(self, look_ahead: float) -> int:
         """Return how many streams of this look-ahead fit where there are no others; at least one."""
         share = self._share(look_ahead)

@@ -19,6 +19,7 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
+from nautilus.stream.watch import Watch
 from nautilus.types import SAMPLE_RATE
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse
@@ -105,7 +106,9 @@ class Conversation:
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
             look_ahead = look_ahead_for(self._session.delay, lane.info.look_aheads)
             async with lane.stream(look_ahead) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits(), self._ending)
+                watch = Watch(self._core.meters.streams)
+                commands = watch.commands(_after(first, messages))
+                await converse(commands, watch.events(self._tell), stream, self._limits(), self._ending)
 
     async def _end_with_server(self) -> None:
         await self._core.drain.begun.wait()
