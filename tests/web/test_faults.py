@@ -241,9 +241,10 @@ async def test_clients_that_do_everything_wrong_harm_nobody_and_leave_nothing(se
 
         def nothing_left() -> bool:
             counts = (core.conversations.held, core.conversations.kept, places.open.total())
-            return counts == (0, 0, 0) and len(asyncio.all_tasks()) <= tasks_before
+            new = {task.get_name() for task in asyncio.all_tasks() - tasks_before}
+            return counts == (0, 0, 0) and all("nautilus-en-4m" in name for name in new)  # the model's begin late
 
-        tasks_before = len(asyncio.all_tasks())
+        tasks_before = asyncio.all_tasks()
         alone = await speak(port, 0.0)
         assert [len(words) for words in alone] == [11, 11, 11]
         for _ in range(2):  # what the allocators keep, they keep from here on

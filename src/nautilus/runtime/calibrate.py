@@ -7,7 +7,6 @@ worker with large batches is best. The measuring is also the warm-up.
 import json
 import os
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,10 +31,8 @@ AS_FAST = 1.03
 
 PIECE_SECONDS = 0.1
 """Of sound that a live client sends at once."""
-TOGETHER = 8
-"""Streams in a measured step: more are about as fast for each, and take longer to measure."""
-BESIDE = 2
-"""Workers that are busy meanwhile: enough to see how they slow each other down."""
+TOGETHER = 4
+"""Streams in a measured step: more are little faster for each, take longer to measure, and more memory."""
 STREAM_ROUNDS = 2
 STEP_BUDGET = 0.5
 """Seconds that a measured chunk of all streams may take; for a slow model there are fewer of them."""
@@ -67,7 +64,7 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
         workers = 1
     known = _recall(memory, workers, len(engine.info.look_aheads)) or Sizing(workers, 0)
     items = wanted.max_items or known.max_items or _fastest(engine, workers, CPU_SIZES if on_cpu else GPU_SIZES)
-    shares = wanted.shares or known.shares or stream_shares(engine, workers)
+    shares = wanted.shares or known.shares or stream_shares(engine)
     learned = Sizing(workers, known.max_items if wanted.max_items else items, shares)
     if learned != known:
         _remember(memory, learned)
@@ -104,7 +101,7 @@ def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor
     return time.perf_counter() - started
 
 
-def stream_shares(engine: Engine, workers: int) -> tuple[float, ...]:
+def stream_shares(engine: Engine) -> tuple[float, ...]:
     """Return which share of one worker's time a live stream takes, for each look-ahead; nothing if it hears none.
 
     The largest and the smallest look-ahead are measured; what a chunk takes grows evenly with its length.
@@ -114,38 +111,32 @@ def stream_shares(engine: Engine, workers: int) -> tuple[float, ...]:
         return ()
     streams = cast("StreamingEngine[Any]", engine)
     chunks = [look_ahead + engine.info.frame_seconds for look_ahead in looks]
-    one = _chunk_seconds(streams, max(looks), 1, workers=1)  # which also loads what streams need
+    one = _chunk_seconds(streams, max(looks), 1)  # which also loads what streams need
     together = max(1, min(TOGETHER, int(STEP_BUDGET / one)))
     ends = sorted({min(chunks), max(chunks)})
-    spent = [_chunk_seconds(streams, looks[chunks.index(end)], together, min(workers, BESIDE)) for end in ends]
+    spent = [_chunk_seconds(streams, looks[chunks.index(end)], together) for end in ends]
     shares = np.interp(chunks, ends, spent) / chunks / together
     log.debug("calibration of streams", model=engine.info.name, together=together, shares=shares)
     return tuple(round(float(share), 6) for share in shares)
 
 
-def _chunk_seconds(engine: StreamingEngine[Any], look_ahead: float, together: int, workers: int) -> float:
-    """Return the seconds that so many streams take a worker for a chunk, while others work as well.
+def _chunk_seconds(engine: StreamingEngine[Any], look_ahead: float, together: int) -> float:
+    """Return the seconds that so many streams take a worker for a chunk.
 
     Where a worker is one thread, its own processor time is what counts: other programs only take wall-clock time.
     """
     chunk = look_ahead + engine.info.frame_seconds
     pieces = np.array_split(_clip()[: round(chunk * SAMPLE_RATE)], max(1, round(chunk / PIECE_SECONDS)))
     clock = time.thread_time if engine.reentrant and engine.info.device == "cpu" else time.perf_counter
-
-    def hear(states: Sequence[Any]) -> float:
+    states = [engine.open(look_ahead) for _ in range(together)]
+    first = _clip()[: round(PIECE_SECONDS * SAMPLE_RATE)]
+    engine.step([(state, first) for state in states])  # what a chunk needs of the sound before and behind it
+    spent: list[float] = []
+    while len(spent) < STREAM_ROUNDS and sum(spent) < STEP_BUDGET:
         started = clock()
         for piece in pieces:
             engine.step([(state, piece) for state in states])
-        return clock() - started
-
-    streams = [[engine.open(look_ahead) for _ in range(together)] for _ in range(workers)]
-    first = _clip()[: round(PIECE_SECONDS * SAMPLE_RATE)]
-    spent: list[float] = []
-    with ThreadPoolExecutor(workers) as threads:
-        for states in streams:  # what a chunk needs of the sound before and behind it
-            engine.step([(state, first) for state in states])
-        while len(spent) < STREAM_ROUNDS and sum(spent) < STEP_BUDGET:
-            spent.append(max(threads.map(hear, streams) if engine.reentrant else map(hear, streams)))
+        spent.append(clock() - started)
     return max(min(spent), 1e-6)
 
 
