@@ -95,3 +95,12 @@ def descendants(pid: int) -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         children += [int(child) for child in (task / "children").read_text().split()]
     return children + [below for child in children for below in descendants(child)]
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process and all its living children have had."""
+    ticks = 0
+    for process in (pid, *descendants(pid)):
+        fields = Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

@@ -9,13 +9,11 @@ and its export between runs.
 import argparse
 import asyncio
 import json
-import subprocess
 import sys
 import tempfile
 import time
 import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Event, Thread
@@ -25,82 +23,25 @@ import httpx
 import numpy as np
 from packaging.requirements import Requirement
 from rich.console import Console
-from rich.table import Table
 from threadpoolctl import threadpool_limits
 
 from engine_alone import decode, engine_rate, idle_latency
+from live_streams import STREAMS, delays, first, live, stepping
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.measure.bench import Round, run_rounds
-from nautilus.measure.live import run_live
 from nautilus.runtime.calibrate import Sizing, size
 from nautilus.types import SAMPLE_RATE, Waveform
 from process import resident_megabytes, serve
+from report import Bench, Report
 
 CLIENTS = (1, 4, 16, 64)
 MANY = 16
 """Clients from which on the targets count."""
 TURNS = 3
-STREAMS = (1, 40, 80, 120, 160)
-LIVE_SECONDS = 12.0
-LATE = 1.5
-"""Seconds beyond the silence at which a final is late: the chunk that it waits for comes on top."""
 HERE = Path(__file__).parent
-
-
-@dataclass(slots=True)
-class Report:
-    """What was measured, line by line."""
-
-    rows: list[tuple[str, str, str]] = field(default_factory=list)
-
-    def add(self, what: str, measured: str, target: str) -> None:
-        """Note one figure and show it at once."""
-        self.rows.append((what, measured, target))
-        print(f"{what}: {measured} (target: {target})", flush=True)
-
-    def markdown(self) -> str:
-        """Return the table as the docs have it."""
-        rows = (f"| {what} | {measured} | {target} |" for what, measured, target in self.rows)
-        return "\n".join(["| what | measured | target |", "|---|---|---|", *rows]) + "\n"
-
-    def table(self) -> Table:
-        """Return the whole table."""
-        table = Table("what", "measured", "target", box=None)
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What the measurements share."""
-
-    clips: list[Path]
-    waveforms: list[Waveform]
-    work: Path
-    seconds: float
-    clients: tuple[int, ...]
-    report: Report
-
-    @property
-    def large(self) -> Path:
-        """Bundle of the 109M-parameter model; made at first use."""
-        folder, nemo = self.work / "large", self.work / "large.nemo"
-        if not nemo.exists():
-            subprocess.run([sys.executable, HERE / "random_model.py", nemo], check=True)
-        if not folder.exists():
-            subprocess.run([sys.executable, "-m", "nautilus", "export", nemo, folder], check=True)
-        return folder
-
-    def quantized(self, bundle: Path) -> Path:
-        """Bundle with 8-bit weights; made at first use."""
-        folder = self.work / f"{read_bundle(bundle).fingerprint}-int8"
-        if not folder.exists():
-            subprocess.run([sys.executable, "-m", "nautilus", "quantize", bundle, folder], check=True)
-        return folder
 
 
 def throughput(bench: Bench) -> None:
@@ -194,23 +135,6 @@ def long(bench: Bench) -> None:
     bench.report.add("memory growth meanwhile", f"{peak.value - base:.0f} MB over {base:.0f} MB", "< 200 MB")
 
 
-def live(bench: Bench) -> None:
-    """Streams in real time, more and more, until finals come late."""
-    for delay in ("xhigh", "high"):
-        with serve(environment={"NAUTILUS_BATCH__MAX_STREAMS": "1000"}) as server:
-            for streams in STREAMS:
-                (one,) = asyncio.run(run_live(server.url, bench.clips, [streams], LIVE_SECONDS, delay))
-                trouble = f", errors {dict(one.errors)}" if one.errors else ""
-                bench.report.add(
-                    f"embedded, {streams} live streams, delay {delay}",
-                    f"final {1000 * one.lag(0.5):.0f} ms, p95 {1000 * one.lag(0.95):.0f} ms beyond the silence; "
-                    f"first words {1000 * one.first_words(0.5):.0f} ms{trouble}",
-                    "",
-                )
-                if one.errors or one.lag(0.95) > LATE:
-                    break
-
-
 class highest:  # noqa: N801 - reads as a function
     """Watch a figure while a block runs, and keep its highest value."""
 
@@ -301,7 +225,17 @@ def find_clips(speech: Path) -> list[Path]:
     return [speech / row["audio_filepath"] for row in chosen[:: max(1, len(chosen) // 64)]][:64]
 
 
-MEASUREMENTS = {"throughput": throughput, "plain": plain, "idle": idle, "start": start, "long": long, "live": live}
+MEASUREMENTS = {
+    "throughput": throughput,
+    "plain": plain,
+    "idle": idle,
+    "start": start,
+    "long": long,
+    "live": live,
+    "stepping": stepping,
+    "first": first,
+    "delays": delays,
+}
 
 
 def main() -> None:
@@ -310,6 +244,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=Path("../shared/speech"))
     parser.add_argument("--work", type=Path, default=Path("~/.cache/nautilus/bench").expanduser())
     parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--streams", default=",".join(map(str, STREAMS)), help="of live, one after the other")
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)))
     parser.add_argument("--only", default=",".join(MEASUREMENTS))
     parser.add_argument("--markdown", type=Path, help="write the table to this file as well")
@@ -319,7 +254,16 @@ def main() -> None:
     threadpool_limits(1, user_api="blas")  # as the server has it
     with tempfile.TemporaryDirectory() as scratch:
         clips = write_wavs(find_clips(arguments.speech), Path(scratch))
-        bench = Bench(clips, decode(clips), arguments.work, arguments.seconds, clients, Report())
+        bench = Bench(
+            clips=clips,
+            waveforms=decode(clips),
+            speech=arguments.speech,
+            work=arguments.work,
+            seconds=arguments.seconds,
+            clients=clients,
+            streams=tuple(map(int, arguments.streams.split(","))),
+            report=Report(),
+        )
         for name in arguments.only.split(","):
             MEASUREMENTS[name](bench)
         Console().print(bench.report.table())

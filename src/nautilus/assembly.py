@@ -21,6 +21,7 @@ from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
 from nautilus.engines.load import fingerprint, load_engine
 from nautilus.errors import UnknownModelError
+from nautilus.observe import Meters
 from nautilus.pipeline import Pipeline
 from nautilus.runtime.calibrate import Sizing, cores
 from nautilus.runtime.isolated import open_isolated_lane
@@ -51,6 +52,7 @@ class Core:
     drain: Drain
     conversations: Conversations
     client_secrets: ClientSecrets
+    meters: Meters
     threads: Executor
     """For what would hold the event loop for long."""
     final_model: str | None = None
@@ -110,11 +112,21 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
-            secrets = ClientSecrets(settings.client_secret_key.get_secret_value())
-            pipeline, drain = Pipeline(sandbox, pool, threads, settings.audio), Drain()
+            meters, drain = Meters(), Drain()
             async with open_conversations(settings.stream, drain) as conversations:
                 yield Core(
-                    settings, catalog, pool, pipeline, sandbox, default, drain, conversations, secrets, threads, final
+                    settings=settings,
+                    catalog=catalog,
+                    pool=pool,
+                    pipeline=Pipeline(sandbox, pool, threads, settings.audio, meters.recordings),
+                    sandbox=sandbox,
+                    default_model=default,
+                    drain=drain,
+                    conversations=conversations,
+                    client_secrets=ClientSecrets(settings.client_secret_key.get_secret_value()),
+                    meters=meters,
+                    threads=threads,
+                    final_model=final,
                 )
 
 

@@ -103,8 +103,8 @@ class OverloadedError(NautilusError):
 
     code = "overloaded"
 
-    def __init__(self, retry_after: float) -> None:
-        super().__init__(f"Too many requests are waiting; retry in {max(1, round(retry_after))} s.")
+    def __init__(self, retry_after: float, why: str = "Too many requests are waiting") -> None:
+        super().__init__(f"{why}; retry in {max(1, round(retry_after))} s.")
         self.retry_after = retry_after
         """Seconds after which a place is likely to be free."""
 

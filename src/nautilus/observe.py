@@ -1,8 +1,14 @@
-"""Logs as JSON lines or as coloured text. Never audio, transcripts or keys. Imports no room."""
+"""Logs as JSON lines or as coloured text, and what rooms count. Never audio, transcripts or keys. Imports no room.
 
+Rooms add to plain numbers, which costs less than a microsecond; what they are called outside, `web/metrics` knows.
+"""
+
+import asyncio
 import logging
 import sys
-from typing import Literal
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 import structlog
 
@@ -49,3 +55,85 @@ class Lines(structlog.WriteLogger):
     def __init__(self, name: str = "nautilus") -> None:
         super().__init__(sys.stderr)
         self.name = name
+
+
+SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SHORT_SECONDS: Final = (0.001, 0.0025, *SECONDS[:11])
+SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Count:
+    """A number that only grows."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def add(self, amount: float = 1.0) -> None:
+        """Let it grow."""
+        self.value += amount
+
+
+class Histogram:
+    """How many values were at most each bound, how many there were, and their sum."""
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        """Of the values above the bound before; the last is of those above all."""
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Take a value in."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+@dataclass(frozen=True, slots=True)
+class LaneMeters:
+    """What one model's lane counts, since it was loaded."""
+
+    queue: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
+    """Seconds that windows of recordings waited for a batch."""
+    batch_items: Histogram = field(default_factory=lambda: Histogram(SIZES))
+    batch_seconds: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
+    audio: Count = field(default_factory=Count)
+    """Seconds of audio in batches."""
+    padding: Count = field(default_factory=Count)
+    """Seconds of padding in batches."""
+    step_streams: Histogram = field(default_factory=lambda: Histogram(SIZES))
+    step_seconds: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
+    failures: Count = field(default_factory=Count)
+    """Batches and steps in which the model raised."""
+    restarts: Count = field(default_factory=Count)
+    """Of the model's process."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMeters:
+    """What live conversations count."""
+
+    audio: Count = field(default_factory=Count)
+    """Seconds of sound received."""
+    utterances: Count = field(default_factory=Count)
+    lag: Histogram = field(default_factory=Histogram)
+    """Seconds of sound that had come and was not heard yet, at each partial and final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meters:
+    """What a server counts, all models together."""
+
+    recordings: Count = field(default_factory=Count)
+    """Seconds of recordings transcribed."""
+    streams: StreamMeters = field(default_factory=StreamMeters)
+    loop_lag: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
+    """Seconds by which the event loop came late."""
+
+
+async def watch_loop(lag: Histogram, every: float = 0.25) -> None:
+    """Note how late the event loop wakes a sleeper, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + every
+        await asyncio.sleep(every)
+        lag.add(max(0.0, loop.time() - due))

@@ -23,6 +23,7 @@ from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
+from nautilus.observe import Count
 from nautilus.runtime.lane import Heard, Lane, check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
@@ -86,11 +87,13 @@ async def _ignore(piece: Piece) -> None:
 class Pipeline:
     """Turns recordings into transcripts. One for the whole server; holds no state of a request."""
 
-    def __init__(self, sandbox: Sandbox, pool: ModelPool, threads: Executor, limits: AudioLimits) -> None:
+    def __init__(self, sandbox: Sandbox, pool: ModelPool, threads: Executor, limits: AudioLimits, heard: Count) -> None:
         self._sandbox = sandbox
         self._pool = pool
         self._threads = threads
         self._limits = limits
+        self._heard = heard
+        """Seconds of recordings transcribed."""
 
     async def transcribe(self, file: BinaryIO, task: Task, emit: Emit = _ignore) -> Transcript:
         """Hear a whole recording. Cancel to drop it.
@@ -109,6 +112,7 @@ class Pipeline:
                         async for window in self._windows(recording, preparing):
                             await hearing.hear(window, tasks)
                         await hearing.finish()
+                self._heard.add(preparing.seconds)
                 transcript = _transcript(recording, preparing, hearing, time.perf_counter() - started)
                 return replace(transcript, warnings=warnings + transcript.warnings)
 

@@ -139,6 +139,7 @@ async def test_a_crashing_file_costs_only_its_own_request(sandbox: Sandbox) -> N
         await until(lambda: "1 decoding" in repr(sandbox))
         os.kill(pid, signal.SIGKILL)
     assert str(victim.result()).startswith("The file crashed the decoder")
+    assert (sandbox.crashes, sandbox.timeouts) == (1, 0)
     np.testing.assert_array_equal(waiting.result(), alone(wav(voice())))
 
 
@@ -147,6 +148,7 @@ async def test_a_file_that_takes_too_long_is_ended() -> None:
         pid = await frozen(sandbox)
         with pytest.raises(BadAudioError, match="Decoding took too long"):
             await decode(sandbox, wav(voice()))
+        assert (sandbox.crashes, sandbox.timeouts) == (0, 1)
         await until(lambda: is_gone(pid))
         assert len(await decode(sandbox, wav(voice()))) == 2 * SAMPLE_RATE
 

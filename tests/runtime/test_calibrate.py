@@ -1,12 +1,20 @@
 import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import pytest
+
+from nautilus.engines.base import Live
 from nautilus.engines.fake import FakeEngine
 from nautilus.runtime.calibrate import CPU_SIZES, Sizing, cores, size
+from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
-    assert size(FakeEngine(), Sizing(3, 7), tmp_path / "memory.json") == Sizing(3, 7)
+    asked = Sizing(3, 7, (0.1, 0.1, 0.1, 0.2, 0.3))
+    assert size(FakeEngine(), asked, tmp_path / "memory.json") == asked
 
 
 def test_a_measurement_is_remembered(tmp_path: Path) -> None:
@@ -14,8 +22,9 @@ def test_a_measurement_is_remembered(tmp_path: Path) -> None:
     measured = size(FakeEngine(), Sizing(0, 0), memory)
     assert measured.workers == cores()
     assert measured.max_items in CPU_SIZES
-    memory.write_text(json.dumps({"workers": cores(), "max_items": 13}))
-    assert size(FakeEngine(), Sizing(0, 0), memory) == Sizing(cores(), 13)
+    known = Sizing(cores(), 13, (0.1, 0.1, 0.1, 0.2, 0.3))
+    memory.write_text(json.dumps(asdict(known)))
+    assert size(FakeEngine(), Sizing(0, 0), memory) == known
 
 
 def test_a_broken_memory_is_measured_again(tmp_path: Path) -> None:
@@ -28,4 +37,77 @@ def test_an_engine_that_is_not_reentrant_gets_one_worker(tmp_path: Path) -> None
     class Alone(FakeEngine):
         reentrant = False
 
-    assert size(Alone(), Sizing(4, 2), tmp_path / "memory.json") == Sizing(1, 2)
+    sizing = size(Alone(), Sizing(4, 2), tmp_path / "memory.json")
+    assert (sizing.workers, sizing.max_items) == (1, 2)
+
+
+def test_a_stream_costs_more_the_sooner_words_come_where_utterances_are_heard_again(tmp_path: Path) -> None:
+    sizing = size(FakeEngine(), Sizing(1, 1), tmp_path / "memory.json")
+    assert len(sizing.shares) == len(FakeEngine().info.waits)
+    assert list(sizing.shares) == sorted(sizing.shares)
+    assert 0 < sizing.shares[0] < sizing.shares[-1] < 1
+
+
+@dataclass(slots=True)
+class Heard:
+    """A stream's state."""
+
+    chunk: float
+    waiting: float = 0.0
+
+
+class Streaming(FakeEngine):
+    """Takes two milliseconds of a processor for a chunk, however long that is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = replace(self.info, look_aheads=(0.92, 0.42, 0.12))
+        self.steps = 0
+
+    def open(self, look_ahead: float, /) -> Heard:
+        return Heard(look_ahead + self.info.frame_seconds)
+
+    def step(self, batch: Sequence[tuple[Heard, Waveform]], /) -> list[Live]:
+        self.steps += 1
+        for state, sound in batch:
+            state.waiting += len(sound) / SAMPLE_RATE
+            while state.waiting >= state.chunk - 1e-6:
+                state.waiting -= state.chunk
+                until = time.thread_time() + 0.002
+                while time.thread_time() < until:
+                    pass
+        return [self.finish(state) for state, _ in batch]
+
+    def cut(self, state: Heard, /) -> None:
+        del state
+
+    def finish(self, state: Heard, /) -> Live:
+        del state
+        return Live(Hypothesis(""), 0.0, 0.0)
+
+
+def test_a_stream_s_share_is_what_its_chunks_take(tmp_path: Path) -> None:
+    shares = size(Streaming(), Sizing(2, 4), tmp_path / "memory.json").shares
+    assert shares == pytest.approx((0.002, 0.004, 0.01), rel=0.5)
+
+
+def test_what_streams_take_is_measured_once(tmp_path: Path) -> None:
+    memory = tmp_path / "memory.json"
+    first = size(Streaming(), Sizing(1, 4), memory)
+    later = Streaming()
+    assert size(later, Sizing(1, 4), memory) == first
+    assert size(later, first, tmp_path / "elsewhere.json") == first
+    assert later.steps == 0
+
+
+def test_a_memory_without_streams_is_measured_again(tmp_path: Path) -> None:
+    memory = tmp_path / "memory.json"
+    memory.write_text(json.dumps({"workers": 1, "max_items": 13}))
+    measured = size(Streaming(), Sizing(1, 0), memory)
+    assert measured.max_items in CPU_SIZES
+    assert len(measured.shares) == 3
+    assert json.loads(memory.read_text()) == {
+        "workers": 1,
+        "max_items": measured.max_items,
+        "shares": [*measured.shares],
+    }

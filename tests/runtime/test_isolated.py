@@ -167,7 +167,7 @@ async def test_a_process_that_cannot_be_started_again_is_tried_with_every_batch(
 
 
 class Counting(FakeEngine):
-    """A streaming engine that hears a word in every second, and dies of poison."""
+    """A streaming engine that hears a word in every second, refuses what is bad, and dies of poison."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -179,8 +179,10 @@ class Counting(FakeEngine):
 
     def step(self, batch: Sequence[tuple[list[Waveform], Waveform]], /) -> list[Live]:
         for state, sound in batch:
-            if POISON in sound[:1]:
+            if POISON in sound:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if BAD in sound:
+                raise ValueError("cannot hear that")
             state.append(sound)
         return [self.finish(state) for state, _ in batch]
 
@@ -234,6 +236,30 @@ async def test_an_utterance_that_is_heard_again_and_again_outlives_the_process_a
             assert [word.text for word in live.hypothesis.words] == ["zero", "one", "two"]
     finally:
         supervisor.end()
+
+
+@pytest.mark.parametrize("sample", [BAD, POISON])
+@pytest.mark.parametrize("place", [0, 2, 4])
+async def test_a_step_that_fails_harms_only_the_stream_that_it_fails_for(
+    tmp_path: Path, sample: float, place: int
+) -> None:
+    async with lane_of(job(tmp_path, Counting)) as lane, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(lane.stream(0.5, Options())) for _ in range(5)]
+        for one in streams:
+            live = await one.hear(clip(1))
+            await one.cut(live)
+            await one.hear(clip(1))
+        sounds = [clip(1, sample if number == place else 0.0) for number in range(5)]
+        asked = (one.hear(sound) for one, sound in zip(streams, sounds, strict=True))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(answers.pop(place), EngineError)
+        del streams[place]
+        for _ in range(2):  # and no state has taken a step twice
+            seconds = [[word.start for word in answer.hypothesis.words] for answer in answers]  # type: ignore[union-attr]
+            assert seconds == [[1.0 + second for second in range(len(seconds[0]))]] * 4
+            answers = [*await asyncio.gather(*(one.hear(clip(1)) for one in streams))]
+        assert len(seconds[0]) == 3
+        assert lane.state().meters.restarts.value == (2 if sample == POISON else 0)
 
 
 async def test_no_more_streams_than_there_are_places(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from nautilus.engines.base import EngineInfo, Live
-from nautilus.runtime.live import Stepper
+from nautilus.observe import LaneMeters
+from nautilus.runtime.live import Stepper, Turn
+from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
 
@@ -61,6 +63,30 @@ async def until(happened: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
+async def test_streams_in_doubt_go_alone_one_at_a_time_and_let_others_go_in_between() -> None:
+    async def nothing_wrong(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
+        del sounds
+        return [NOTHING for _ in steps]
+
+    stepper = Stepper(nothing_wrong, INFO, Places(room({}, 2, 0.7, 9, on_cpu=True)), asyncio.Event(), LaneMeters())
+
+    def put(*streams: int, alone: bool) -> None:
+        for stream in streams:
+            stepper.put(Step(stream, 0.5, first=False, cut=False, last=False), SOUND, alone=alone)
+
+    def numbers(turns: Sequence[Turn]) -> list[int]:
+        return [turn.step.stream for turn in turns]
+
+    put(1, 2, alone=True)
+    put(11, 12, alone=False)
+    in_doubt = stepper.take()
+    assert numbers(in_doubt) == [1]
+    assert numbers(stepper.take()) == [11, 12]
+    assert stepper.take() == [], "the other one waits until the first has been heard"
+    await stepper.run(in_doubt)
+    assert numbers(stepper.take()) == [2]
+
+
 @pytest.mark.parametrize("steps_before", [0, 1])
 async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: int) -> None:
     engine, threads = Gated(), ThreadPoolExecutor(2)
@@ -69,7 +95,8 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
     async def take_steps(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
         return await asyncio.get_running_loop().run_in_executor(threads, table.step, steps, sounds)
 
-    stepper = Stepper(take_steps, INFO, 4, asyncio.Event())
+    places = Places(room({}, 2, 0.7, 4, on_cpu=True))
+    stepper = Stepper(take_steps, INFO, places, asyncio.Event(), LaneMeters())
     async with asyncio.TaskGroup() as tasks:
         working = [tasks.create_task(work(stepper)) for _ in range(2)]
         async with stepper.stream(0.5) as stream:
@@ -87,4 +114,4 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
         await until(lambda: not len(table))
         for worker in working:
             worker.cancel()
-    assert stepper.open == 0
+    assert places.open.total() == 0

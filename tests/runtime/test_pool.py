@@ -8,7 +8,7 @@ import pytest
 from nautilus.engines.base import EngineInfo, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
-from nautilus.runtime.lane import Heard, Lane, Stream
+from nautilus.runtime.lane import Heard, Lane, LaneState, Stream
 from nautilus.runtime.pool import PoolLimits, open_pool
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
@@ -20,6 +20,9 @@ class Echo:
 
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         raise NotImplementedError(wait)
+
+    def state(self) -> LaneState:
+        raise NotImplementedError
 
     def __init__(self, name: str) -> None:
         self.info: EngineInfo = FakeEngine().info

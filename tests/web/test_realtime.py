@@ -2,18 +2,23 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soxr
 from openai import AsyncOpenAI
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from nautilus.runtime.batcher import BatchLimits
+from nautilus.settings import Settings
 from nautilus.types import Waveform
+from tests.conftest import running
 from tests.engines.sounds import sample, silence
 from tests.web.test_stream import HEARD, pcm
 
@@ -211,6 +216,30 @@ def test_what_cannot_be_is_refused_before_it_begins(server: str, query: str, sta
     with pytest.raises(InvalidStatus) as refusal:
         opened(server, query)
     assert refusal.value.response.status_code == status
+
+
+def test_a_full_server_says_when_to_come_back(settings: Settings) -> None:
+    with running(settings.model_copy(update={"batch": BatchLimits(max_streams=1)})) as url:
+        with opened(url) as first, opened(url) as second:
+            for connection in (first, second):
+                until(connection, "session.created")
+            say(first, "input_audio_buffer.append", audio=next(pieces(at_24_khz(sample()))))
+            until_open(url, 1)
+            say(second, "input_audio_buffer.append", audio=next(pieces(at_24_khz(sample()))))
+            event = until(second, "error")["error"]
+            assert event["code"] == "overloaded"
+            assert event["message"].endswith("retry in 5 s.")
+            with pytest.raises(ConnectionClosed):
+                second.recv(timeout=5)
+            assert second.close_code == 1013
+        until_open(url, 0)
+
+
+def until_open(url: str, streams: int) -> None:
+    """Wait until so many streams have a place."""
+    deadline = time.monotonic() + 5
+    while httpx.get(f"{url}/health/ready").json()["streams"]["open"] != streams:
+        assert time.monotonic() < deadline
 
 
 def test_a_commit_of_silence_is_answered_whoever_ends_utterances(server: str) -> None:

@@ -106,6 +106,8 @@ class Sandbox:
         self._workers = limits.workers or max(2, os.cpu_count() or 1)
         self._turns = asyncio.Semaphore(self._workers)
         self._open = self._long = self._live = 0
+        self.crashes = self.timeouts = 0
+        """Decoders that died, and that were too slow."""
         self._idle = [nursery.bear() for _ in range(self._workers)]
 
     def __repr__(self) -> str:
@@ -215,8 +217,10 @@ class Sandbox:
             async with asyncio.timeout(self._limits.block_timeout):
                 reply = await child.ask(request, descriptors, most_samples)
         except TimeoutError:
+            self.timeouts += 1
             raise BadAudioError(TOO_SLOW) from None
         except (OSError, EOFError):
+            self.crashes += 1
             raise BadAudioError(CRASHED) from None
         if "code" in reply.details:
             raise protocol.error_of(**reply.details)

@@ -19,8 +19,10 @@ from typing import TypeAlias
 
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, OverloadedError
-from nautilus.runtime.lane import Heard, Stream, check_language
+from nautilus.observe import LaneMeters
+from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
+from nautilus.runtime.places import Places, Room, room
 from nautilus.runtime.rehear import Rehearser
 from nautilus.runtime.short import with_quiet, without_quiet
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
@@ -45,8 +47,10 @@ class BatchLimits:
     """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
     max_waiting: int = 512
     """Windows in the queue beyond which new recordings are refused, not queued."""
-    max_streams: int = 64
-    """Live streams of a model at once; more are refused."""
+    max_streams: int = 0
+    """Live streams of a model at once, whatever they take; 0: as many as real time allows, measured at load."""
+    stream_load: float = 0.7
+    """Share of the workers' time that live streams may take, as measured at load; more streams are refused."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,6 +112,7 @@ class Batcher:
         limits: BatchLimits,
         take_steps: TakeSteps | None = None,
         threads: Executor | None = None,
+        shares: Sequence[float] = (),
     ) -> None:
         self.info = info
         self._transcribe = transcribe
@@ -116,8 +121,10 @@ class Batcher:
         self._running: dict[int, Ticket] = {}
         self._numbers = count()
         self._wake = asyncio.Event()
-        self._live = Stepper(take_steps or _no_steps, info, limits.max_streams, self._wake)
-        self._rehearser = Rehearser(self.submit, info, limits.max_streams, threads)
+        self._meters = LaneMeters()
+        self._places = Places(_room(info, limits, shares))
+        self._live = Stepper(take_steps or _no_steps, info, self._places, self._wake, self._meters)
+        self._rehearser = Rehearser(self.submit, info, self._places, threads)
         self._closed = False
         self._rate = 50.0  # seconds of audio per second, measured as batches finish
 
@@ -147,6 +154,10 @@ class Batcher:
         """Open a live stream for the length of a block; see `Lane`."""
         check_language(options.language, self.info)
         return self._live.stream(wait) if self.info.look_aheads else self._rehearser.stream(wait, options)
+
+    def state(self) -> LaneState:
+        """Return what goes on here."""
+        return LaneState(len(self._waiting), len(self._running), self._places, self._meters)
 
     def backlog_seconds(self) -> float:
         """Return how long the engine will need for what is waiting."""
@@ -187,6 +198,7 @@ class Batcher:
         try:
             heard = await self._transcribe(clips, batch[0].options)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
+            self._meters.failures.add()
             if len(batch) == 1:
                 _fail(batch[0], EngineError(f"The model failed: {error}"), cause=error)
                 return
@@ -200,9 +212,24 @@ class Batcher:
     def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
         self._rate += 0.1 * (max(1, self._limits.workers) * seconds / max(inference, 1e-4) - self._rate)
+        self._measure(batch, seconds, inference)
         for ticket, hypothesis in zip(batch, heard, strict=True):
+            self._meters.queue.add(started - ticket.submitted)
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+
+    def _measure(self, batch: Sequence[Ticket], seconds: float, inference: float) -> None:
+        self._meters.batch_items.add(len(batch))
+        self._meters.batch_seconds.add(inference)
+        self._meters.audio.add(seconds)
+        self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
+
+
+def _room(info: EngineInfo, limits: BatchLimits, shares: Sequence[float]) -> Room:
+    """Return what live streams may take; `shares` as in `Sizing`."""
+    by_look_ahead = dict(zip(info.waits, shares, strict=False))  # none where nothing was measured
+    workers = max(1, limits.workers)
+    return room(by_look_ahead, workers, limits.stream_load, limits.max_streams, on_cpu=info.device == "cpu")
 
 
 async def _no_steps(steps: object, sounds: object) -> Sequence[None]:

@@ -1,4 +1,4 @@
-"""How many workers, and how large a batch: measured on this machine at load, remembered for the next start.
+"""How many workers, how large a batch, what a live stream takes: measured at load, remembered for the next start.
 
 On a CPU several single-thread workers beat one call spread over the cores, and batches help little; on a GPU one
 worker with large batches is best. The measuring is also the warm-up.
@@ -7,14 +7,16 @@ worker with large batches is best. The measuring is also the warm-up.
 import json
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import structlog
 
-from nautilus.engines.base import Engine
+from nautilus.engines.base import Engine, StreamingEngine
 from nautilus.types import SAMPLE_RATE, Options, Waveform
 
 log = structlog.get_logger(__name__)
@@ -28,13 +30,25 @@ BUDGET = 1.0
 AS_FAST = 1.03
 """Seconds per clip, compared with the fastest size, that count as no slower."""
 
+PIECE_SECONDS = 0.1
+"""Of sound that a live client sends at once."""
+TOGETHER = 4
+"""Streams in a measured step: more are little faster for each, take longer to measure, and more memory."""
+AGAIN, SOONER = 1.9, 1.2
+"""How often a second is heard with a model that is no streaming one: so often, and more the sooner partials come."""
+STREAM_ROUNDS = 2
+STEP_BUDGET = 0.5
+"""Seconds that a measured chunk of all streams may take; for a slow model there are fewer of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """How a lane runs its engine; 0 asks for measuring."""
+    """How a lane runs its engine; 0 and nothing ask for measuring."""
 
     workers: int
     max_items: int
+    shares: tuple[float, ...] = ()
+    """Of one worker's time that a live stream takes, for each of `EngineInfo.waits`."""
 
 
 def cores() -> int:
@@ -51,14 +65,13 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
     workers = wanted.workers or (cores() if engine.reentrant and on_cpu else 1)
     if not engine.reentrant:
         workers = 1
-    if wanted.max_items:
-        return Sizing(workers, wanted.max_items)
-    remembered = _recall(memory)
-    if remembered and remembered.workers == workers:
-        return remembered
-    sizing = Sizing(workers, _fastest(engine, workers, CPU_SIZES if on_cpu else GPU_SIZES))
-    _remember(memory, sizing)
-    return sizing
+    known = _recall(memory, workers, len(engine.info.waits)) or Sizing(workers, 0)
+    items = wanted.max_items or known.max_items or _fastest(engine, workers, CPU_SIZES if on_cpu else GPU_SIZES)
+    shares = wanted.shares or known.shares or stream_shares(engine)
+    learned = Sizing(workers, known.max_items if wanted.max_items else items, shares)
+    if learned != known:
+        _remember(memory, learned)
+    return Sizing(workers, items, shares)
 
 
 def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
@@ -91,16 +104,70 @@ def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor
     return time.perf_counter() - started
 
 
+def stream_shares(engine: Engine) -> tuple[float, ...]:
+    """Return which share of one worker's time a live stream takes, for each of `EngineInfo.waits`.
+
+    Of a cache-aware model, the largest and the smallest look-ahead are measured; what a chunk takes grows evenly with
+    its length. Any other model hears each second of a speaker again and again (docs/live.md).
+    """
+    looks = engine.info.look_aheads
+    if not looks:
+        once = _second_seconds(engine)
+        return tuple(round((AGAIN + SOONER / wait) * once, 6) for wait in engine.info.waits)
+    streams = cast("StreamingEngine[Any]", engine)
+    chunks = [look_ahead + engine.info.frame_seconds for look_ahead in looks]
+    one = _chunk_seconds(streams, max(looks), 1)  # which also loads what streams need
+    together = max(1, min(TOGETHER, int(STEP_BUDGET / one)))
+    ends = sorted({min(chunks), max(chunks)})
+    spent = [_chunk_seconds(streams, looks[chunks.index(end)], together) for end in ends]
+    shares = np.interp(chunks, ends, spent) / chunks / together
+    log.debug("calibration of streams", model=engine.info.name, together=together, shares=shares)
+    return tuple(round(float(share), 6) for share in shares)
+
+
+def _second_seconds(engine: Engine) -> float:
+    """Return the seconds that one second of sound takes a worker."""
+    clock = _clock(engine)
+    started = clock()
+    engine.transcribe([_clip()], Options())
+    return max(clock() - started, 1e-6) / CLIP_SECONDS
+
+
+def _clock(engine: Engine) -> Callable[[], float]:
+    """Return what to measure by: a worker that is one thread by its own processor time, as others take only time."""
+    return time.thread_time if engine.reentrant and engine.info.device == "cpu" else time.perf_counter
+
+
+def _chunk_seconds(engine: StreamingEngine[Any], look_ahead: float, together: int) -> float:
+    """Return the seconds that so many streams take a worker for a chunk."""
+    chunk = look_ahead + engine.info.frame_seconds
+    pieces = np.array_split(_clip()[: round(chunk * SAMPLE_RATE)], max(1, round(chunk / PIECE_SECONDS)))
+    clock = _clock(engine)
+    states = [engine.open(look_ahead) for _ in range(together)]
+    first = _clip()[: round(PIECE_SECONDS * SAMPLE_RATE)]
+    engine.step([(state, first) for state in states])  # what a chunk needs of the sound before and behind it
+    spent: list[float] = []
+    while len(spent) < STREAM_ROUNDS and sum(spent) < STEP_BUDGET:
+        started = clock()
+        for piece in pieces:
+            engine.step([(state, piece) for state in states])
+        spent.append(clock() - started)
+    return max(min(spent), 1e-6)
+
+
 def _clip() -> Waveform:
     noise = np.random.default_rng(0).standard_normal(CLIP_SECONDS * SAMPLE_RATE)
     return (0.01 * noise).astype(np.float32)
 
 
-def _recall(memory: Path) -> Sizing | None:
+def _recall(memory: Path, workers: int, waits: int) -> Sizing | None:
+    """Return what was measured with so many workers; None where anything is missing, as in an older version's file."""
     try:
-        return Sizing(**json.loads(memory.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = json.loads(memory.read_text(encoding="utf-8"))
+        sizing = Sizing(known["workers"], known["max_items"], tuple(known.get("shares", ())))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+    return sizing if sizing.workers == workers and len(sizing.shares) == waits else None
 
 
 def _remember(memory: Path, sizing: Sizing) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from nautilus.engines.base import Live, Report
 from nautilus.errors import EngineError, ModelLoadError
+from nautilus.observe import Count
 from nautilus.runtime import model_process as protocol
 from nautilus.runtime.arena import Arena, new_memory
 from nautilus.runtime.batcher import BatchLimits
@@ -40,6 +41,7 @@ async def open_isolated_lane(
         async with serving(
             supervisor.transcribe, supervisor.take_steps, first.ready.info, first.ready.sizing, limits, listening
         ) as lane:
+            supervisor.restarts = lane.state().meters.restarts
             yield lane
     finally:
         supervisor.end()
@@ -54,6 +56,7 @@ class Supervisor:
 
     def __init__(self, job: protocol.Job, process: "ModelProcess") -> None:
         self.process = process
+        self.restarts = Count()
         self._job = job
         self._alone = asyncio.Lock()
         self._suspects = 0
@@ -99,6 +102,7 @@ class Supervisor:
     async def _restart(self) -> None:
         self.process.end()
         log.error("the model's process died and is started again", exit_code=self.process.exit_code)
+        self.restarts.add()
         sizing = self.process.ready.sizing
         try:
             self.process = await ModelProcess.start(replace(self._job, wanted=sizing), log.info)

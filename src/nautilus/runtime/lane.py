@@ -7,6 +7,8 @@ from typing import Protocol, TypeAlias
 
 from nautilus.engines.base import EngineInfo, Live, Report
 from nautilus.errors import UnsupportedError
+from nautilus.observe import LaneMeters
+from nautilus.runtime.places import Places
 from nautilus.types import Hypothesis, Options, Priority, Waveform
 
 
@@ -19,6 +21,18 @@ class Heard:
     """Seconds it waited for a batch."""
     inference: float
     """Seconds its batch took."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """What goes on in a lane."""
+
+    waiting: int
+    """Windows in the queue."""
+    running: int
+    """Windows at the engine."""
+    places: Places
+    meters: LaneMeters
 
 
 class Stream(Protocol):
@@ -69,6 +83,10 @@ class Lane(Protocol):
         Of the options, the language is honoured where the model is told one. Raises UnsupportedError for another wait
         and for a language that the model does not know, OverloadedError where no more fit in.
         """
+        ...
+
+    def state(self) -> LaneState:
+        """Return what goes on here."""
         ...
 
 

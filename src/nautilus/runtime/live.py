@@ -3,6 +3,9 @@
 As with batches there is no timer: a step leaves when a worker is free and takes every stream that has new sound.
 Streams go before everything else that waits for the engine.
 
+A failing step harms only the stream that it fails for. Who that is, and how far the others' states have come, nobody
+knows: each of them begins a new state and hears its utterance again from the start, alone in its step.
+
     LiveStream.hear ──▶ waiting (one entry for each stream) ──take──▶ StreamTable.step ──▶ each stream's future
 """
 
@@ -16,12 +19,14 @@ from typing import TypeAlias
 import numpy as np
 
 from nautilus.engines.base import EngineInfo, Live
-from nautilus.errors import EngineError, OverloadedError, UnsupportedError
+from nautilus.errors import EngineError, UnsupportedError
+from nautilus.observe import LaneMeters
+from nautilus.runtime.places import Places
 from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
 TakeSteps: TypeAlias = Callable[[Sequence[Step], Sequence[Waveform]], Awaitable[Sequence[Live | None]]]
-"""A `StreamTable`, wherever it is. None for a stream that is lost with the process that held it."""
+"""A `StreamTable`, wherever it is. None for a stream that is lost with the process that held it. May raise anything."""
 
 MOST_AT_ONCE = 32
 """Streams in one step: more are no faster on a CPU, and those that come next wait longer."""
@@ -35,21 +40,25 @@ class Turn:
     step: Step
     sound: Waveform = field(repr=False)
     result: asyncio.Future[Live | None]
+    alone: bool = False
+    """Whether it may be what made a step fail: no other stream shares its step."""
 
 
 class Stepper:
     """The queue of live streams before one engine; its batcher's workers take from it first."""
 
-    def __init__(self, take_steps: TakeSteps, info: EngineInfo, most: int, wake: asyncio.Event) -> None:
+    def __init__(
+        self, take_steps: TakeSteps, info: EngineInfo, places: Places, wake: asyncio.Event, meters: LaneMeters
+    ) -> None:
         self._take_steps = take_steps
         self._info = info
-        self._most = most
+        self._places = places
         self._wake = wake
+        self._meters = meters
         self._waiting: list[Turn] = []
+        self._alone_before = self._alone_now = False
         self._numbers = count()
         self.closed = False
-        self.open = 0
-        """Streams."""
 
     @asynccontextmanager
     async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
@@ -58,42 +67,53 @@ class Stepper:
         Raises UnsupportedError for a look-ahead that the model hasn't, OverloadedError where no more fit in.
         """
         check_wait(look_ahead, self._info)
-        if self.open >= self._most:
-            raise OverloadedError(retry_after=5.0)
-        self.open += 1
-        live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
-        try:
-            yield live
-        finally:
-            self.open -= 1
-            live.abandon()
+        with self._places.taken(look_ahead):
+            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
+            try:
+                yield live
+            finally:
+                live.abandon()
 
     def number(self) -> int:
         """Return a number that no other stream has."""
         return next(self._numbers)
 
-    def put(self, step: Step, sound: Waveform) -> asyncio.Future[Live | None]:
+    def put(self, step: Step, sound: Waveform, *, alone: bool = False) -> asyncio.Future[Live | None]:
         """Let a stream wait for its turn."""
         if self.closed:
             raise EngineError("The model was unloaded; open the stream again.")
-        turn = Turn(step, sound, asyncio.get_running_loop().create_future())
+        turn = Turn(step, sound, asyncio.get_running_loop().create_future(), alone)
         self._waiting.append(turn)
         self._wake.set()
         return turn.result
 
     def take(self) -> list[Turn]:
-        """Remove the turns of the next step."""
-        turns, self._waiting = self._waiting[:MOST_AT_ONCE], self._waiting[MOST_AT_ONCE:]
+        """Remove the turns of the next step. Those that go alone go one at a time, and let others go in between."""
+        turns = [turn for turn in self._waiting if not turn.alone][:MOST_AT_ONCE]
+        if not self._alone_now and not (turns and self._alone_before):
+            turns = [turn for turn in self._waiting if turn.alone][:1] or turns
+        if turns:
+            self._alone_before = turns[0].alone
+            self._alone_now = self._alone_now or turns[0].alone
+            taken = set(map(id, turns))
+            self._waiting = [turn for turn in self._waiting if id(turn) not in taken]
         return turns
 
     async def run(self, turns: Sequence[Turn]) -> None:
-        """Take one step in all these streams. A failure of the step is one of each of its streams."""
+        """Take one step in all these streams. If the step of one fails, it is its own; of several, all are in doubt."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        heard: Sequence[Live | None] = [None] * len(turns)
         try:
             heard = await self._take_steps([turn.step for turn in turns], [turn.sound for turn in turns])
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the callers' error
-            for turn in turns:
-                _fail(turn, EngineError(f"The model failed: {error}"))
-            return
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
+            self._meters.failures.add()
+            if len(turns) == 1:
+                _fail(turns[0], EngineError(f"The model failed: {error}"))
+        finally:
+            self._alone_now = self._alone_now and not turns[0].alone
+        self._meters.step_streams.add(len(turns))
+        self._meters.step_seconds.add(loop.time() - started)
         for turn, live in zip(turns, heard, strict=True):
             if not turn.result.done():
                 turn.result.set_result(live)
@@ -108,7 +128,7 @@ class Stepper:
 class LiveStream:
     """One stream at the engine, by one caller; see `Stream`.
 
-    Should the engine's process die, the utterance is heard again.
+    Should its state be lost or in doubt, the utterance is heard again.
     """
 
     def __init__(self, stepper: Stepper, look_ahead: float, chunk: int) -> None:
@@ -160,9 +180,9 @@ class LiveStream:
             dropped = Step(self._number, self._look_ahead, first=False, cut=False, last=True, drop=True)
             self._stepper.put(dropped, NOTHING).add_done_callback(_seen)
 
-    async def _put(self, sound: Waveform, *, last: bool) -> Live | None:
+    async def _put(self, sound: Waveform, *, last: bool, alone: bool = False) -> Live | None:
         step = Step(self._number, self._look_ahead, self._first, self._cut, last)
-        self._asked = self._stepper.put(step, sound)
+        self._asked = self._stepper.put(step, sound, alone=alone)
         live = await asyncio.shield(self._asked)  # who is cancelled leaves the step to its end
         self._first = self._cut = False
         return live
@@ -180,7 +200,7 @@ class LiveStream:
         self._begin()
         self._samples += sum(map(len, kept))
         self._kept = kept
-        live = await self._put(np.concatenate([NOTHING, *kept]), last=last)
+        live = await self._put(np.concatenate([NOTHING, *kept]), last=last, alone=True)
         if live is None:
             raise EngineError("The model's process died again while it heard this stream.")
         return live

@@ -72,8 +72,11 @@ async def serving(
     listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
-    log.info("model ready", model=info.name, workers=sizing.workers, max_items=sizing.max_items, cores=cores())
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening)
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening, sizing.shares)
+    places = batcher.state().places
+    streams = {look_ahead: places.capacity(look_ahead) for look_ahead in info.waits}
+    sized = {"workers": sizing.workers, "max_items": sizing.max_items, "streams": streams}
+    log.info("model ready", model=info.name, cores=cores(), **sized)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(batcher.serve(), name=f"serve {info.name}")
         try:

@@ -8,6 +8,7 @@ A model here never waits for the server's interpreter, a crash of its native cod
 gives all its memory back.
 """
 
+import ctypes
 import marshal
 import os
 import pickle
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -103,6 +105,7 @@ def serve(control: socket.socket) -> None:
         engine = job.load(lambda text: send(control, Progress(text)))
         send(control, Progress("sizing batches"))
         sizing = size(engine, job.wanted, job.memory)
+        _trim()
     except NautilusError as error:
         send(control, Failed(str(error)))
         return
@@ -116,6 +119,12 @@ def serve(control: socket.socket) -> None:
     for connection, arena in desks[1:]:
         Thread(target=work, args=(hearing, connection, arena), daemon=True).start()
     work(hearing, *desks[0])  # a model that may be called from one thread only never leaves the one it was loaded on
+
+
+def _trim() -> None:
+    """Give back what measuring took, more than serving will; only glibc keeps it, and only glibc has this."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Hearing:

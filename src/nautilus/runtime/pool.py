@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from nautilus.errors import EngineError, ModelLoadError, NautilusError, NotReadyError, OverloadedError
+from nautilus.observe import Count
 from nautilus.runtime.lane import Lane, OpenLane
 
 log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ class Resident:
     ready: asyncio.Future[Lane]
     idle_since: float
     progress: str = "waiting to load"
+    load_seconds: float = 0.0
     users: int = 0
     keep: bool = False
     leave: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +52,17 @@ class Resident:
     def report(self, progress: str) -> None:
         """Note how far the loading is. May be called from any thread."""
         self.progress = progress
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A model in memory, or on its way there."""
+
+    name: str
+    lane: Lane | None
+    """None while it is loading."""
+    load_seconds: float
+    """Until it was ready; 0 while it is loading."""
 
 
 class ModelPool:
@@ -64,6 +77,8 @@ class ModelPool:
         self._now = now
         self._residents: dict[str, Resident] = {}
         self._admitting = asyncio.Lock()
+        self.failures = Count()
+        """Loads that failed."""
 
     def __repr__(self) -> str:
         return f"<ModelPool {', '.join(f'{n} x{r.users}' for n, r in self._residents.items()) or 'empty'}>"
@@ -90,6 +105,12 @@ class ModelPool:
     def loaded(self) -> list[str]:
         """Return the names of the models that can answer at once."""
         return [n for n, r in self._residents.items() if r.ready.done() and not r.ready.cancelled()]
+
+    def standings(self) -> list[Standing]:
+        """Return all models that are loading or loaded."""
+        return [
+            Standing(name, _lane(resident.ready), resident.load_seconds) for name, resident in self._residents.items()
+        ]
 
     def progress(self, name: str) -> str:
         """Return how far the loading of a model is."""
@@ -121,16 +142,20 @@ class ModelPool:
             return resident
 
     async def _host(self, name: str, resident: Resident) -> None:
+        started = self._now()
         try:
             async with self._open_lane(name, resident.report) as lane:
                 resident.report("ready")
+                resident.load_seconds = self._now() - started
                 resident.ready.set_result(lane)
                 await resident.leave.wait()
         except NautilusError as error:
+            self.failures.add()
             log.error("model failed", model=name, error=str(error))  # noqa: TRY400 - foreseen: the message says it all
             _tell(resident.ready, error)
         except Exception as error:
             # A model may fail in any way; whoever waits for it is told, and the server goes on.
+            self.failures.add()
             log.exception("model failed", model=name)
             _tell(resident.ready, _load_error(name, error))
         finally:
@@ -166,6 +191,11 @@ def _load_error(name: str, error: Exception) -> ModelLoadError:
     wrapped = ModelLoadError(f"The model '{name}' could not be loaded: {error}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def _lane(ready: asyncio.Future[Lane]) -> Lane | None:
+    loaded = ready.done() and not ready.cancelled() and not ready.exception()
+    return ready.result() if loaded else None
 
 
 def _tell(ready: asyncio.Future[Lane], error: Exception) -> None:

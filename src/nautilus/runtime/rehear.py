@@ -25,6 +25,7 @@ from nautilus.engines.base import EngineInfo, Live
 from nautilus.errors import EngineError, OverloadedError, first_error
 from nautilus.runtime.ears import Ears, Submit
 from nautilus.runtime.live import check_wait, later
+from nautilus.runtime.places import Places
 from nautilus.runtime.track import SpeechTrack
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
 
@@ -41,31 +42,23 @@ GROWTH: Final = 0.125
 class Rehearser:
     """Opens streams at a lane whose model hears none."""
 
-    def __init__(self, submit: Submit, info: EngineInfo, most: int, threads: Executor | None) -> None:
+    def __init__(self, submit: Submit, info: EngineInfo, places: Places, threads: Executor | None) -> None:
         self._submit = submit
         self._info = info
-        self._most = most
+        self._places = places
         self._threads = threads
-        self.open = 0
-        """Streams."""
 
     @asynccontextmanager
     async def stream(self, wait: float, options: Options) -> AsyncIterator["RehearsedStream"]:
         """Open a stream for the length of the block; see `Lane`."""
         check_wait(wait, self._info)
-        if self.open >= self._most:
-            raise OverloadedError(retry_after=5.0)
-        self.open += 1
-        try:
-            with first_error():
-                async with asyncio.TaskGroup() as tasks:
-                    stream = RehearsedStream(Ears(self._submit, self._info, options, self._threads), wait, tasks)
-                    try:
-                        yield stream
-                    finally:
-                        stream.abandon()
-        finally:
-            self.open -= 1
+        with self._places.taken(wait), first_error():
+            async with asyncio.TaskGroup() as tasks:
+                stream = RehearsedStream(Ears(self._submit, self._info, options, self._threads), wait, tasks)
+                try:
+                    yield stream
+                finally:
+                    stream.abandon()
 
 
 class RehearsedStream:

@@ -39,7 +39,18 @@ class StreamTable:
         return len(self._states)
 
     def step(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
-        """Take a step in each stream; None for one whose state is not here (any more)."""
+        """Take a step in each stream; None for one whose state is not here (any more).
+
+        Where the engine raises, nobody knows how far each state has come: all are forgotten.
+        """
+        try:
+            return self._step(steps, sounds)
+        except BaseException:
+            for step in steps:
+                self._states.pop(step.stream, None)
+            raise
+
+    def _step(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
         for step in steps:
             if step.drop:
                 self._states.pop(step.stream, None)

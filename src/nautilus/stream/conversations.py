@@ -41,6 +41,16 @@ class Conversations:
     def __repr__(self) -> str:
         return f"<Conversations: {len(self._all)}, of which {len(self._kept)} without a connection>"
 
+    @property
+    def held(self) -> int:
+        """Return how many have a connection."""
+        return len(self._all) - len(self._kept)
+
+    @property
+    def kept(self) -> int:
+        """Return how many are kept for clients that may come back."""
+        return len(self._kept)
+
     async def open(self, talk: Talk) -> tuple[Conversation, Hold]:
         """Start one; it can hear when this returns. Raises what `talk` does before its first event, OverloadedError."""
         conversation = Conversation()

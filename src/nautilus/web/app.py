@@ -10,8 +10,11 @@ from fastapi_offline import FastAPIOffline
 from nautilus import __version__
 from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
+from nautilus.observe import watch_loop
 from nautilus.settings import Settings
 from nautilus.web import client_secrets, errors, models, ops, realtime, stream, transcriptions
+from nautilus.web.exposition import Exposition
+from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import BodyLimit, RequestContext
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
@@ -33,12 +36,14 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with assemble(settings, load) as core, asyncio.TaskGroup() as tasks:
             app.state.core = core
+            watching = tasks.create_task(watch_loop(core.meters.loop_lag), name="watch the event loop")
             loading = tasks.create_task(_load(core, on_failure), name="load the models of the settings")
             try:
                 yield
             finally:
                 app.state.core = None
                 loading.cancel()
+                watching.cancel()
 
     app: FastAPI = FastAPIOffline(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
@@ -47,7 +52,9 @@ def create_app(
     for room in (transcriptions, stream, realtime, client_secrets, models, ops):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
-    app.add_middleware(RequestContext)
+    meters = HttpMeters()
+    app.state.metrics = Exposition(meters, lambda: getattr(app.state, "core", None))
+    app.add_middleware(RequestContext, meters=meters)
     return app
 
 

@@ -10,19 +10,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nautilus.errors import UploadTooLargeError
 from nautilus.web import errors
+from nautilus.web.metrics import NO_ROUTE, HttpMeters
 
 log = structlog.get_logger("nautilus.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-QUIET = ("/health", "/v1/health")
+QUIET = ("/health", "/v1/health", "/metrics")
 """Paths that are asked too often to log."""
 
 
 class RequestContext:
     """Gives each request an id, measures it, and answers what nobody caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, meters: HttpMeters) -> None:
         self._app = app
+        self._meters = meters
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request; see ASGI."""
@@ -51,9 +53,11 @@ class RequestContext:
                 if not status:
                     await answer(scope, receive, send_marked)
             finally:
+                seconds = time.perf_counter() - started
+                self._meters.add(scope["method"], getattr(scope.get("route"), "path", NO_ROUTE), status, seconds)
                 if not scope["path"].startswith(QUIET):
-                    seconds = round(time.perf_counter() - started, 4)
-                    log.info("request", method=scope["method"], path=scope["path"], status=status, seconds=seconds)
+                    facts = {"method": scope["method"], "path": scope["path"], "status": status}
+                    log.info("request", **facts, seconds=round(seconds, 4))
 
 
 class BodyLimit:

@@ -1,11 +1,12 @@
-"""What orchestrators ask: is it alive, is it ready."""
+"""What operators ask: is it alive, is it ready, how is it."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from nautilus.assembly import Core
+from nautilus.runtime.lane import Lane
 
 router = APIRouter(tags=["operations"])
 
@@ -28,9 +29,24 @@ async def ready(request: Request) -> Response:
     if core.drain.begun.is_set():
         return _status(503, status="stopping")
     model = core.default_model
-    if model in core.pool.loaded():
-        return _status(200, status="ready", object="health.response", message="ready", model=model)
+    for standing in core.pool.standings():
+        if standing.name == model and standing.lane:
+            streams = _streams(standing.lane)
+            return _status(200, status="ready", object="health.response", message="ready", model=model, streams=streams)
     return _status(503, status="loading", model=model, progress=core.pool.progress(model))
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Answer Prometheus."""
+    content, media_type = request.app.state.metrics.write(request.headers.get("accept", ""))
+    return Response(content, headers={"content-type": media_type})
+
+
+def _streams(lane: Lane) -> dict[str, Any]:
+    places = lane.state().places
+    capacity = {f"{look_ahead:g}": places.capacity(look_ahead) for look_ahead in lane.info.waits}
+    return {"open": places.open.total(), "capacity": capacity, "taken": round(places.taken_share, 3)}
 
 
 def _status(code: int, **body: Any) -> Response:

@@ -19,6 +19,7 @@ from nautilus.stream.service import Change, Clear, Command, Commit, converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
+from nautilus.stream.watch import Watch
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send
@@ -108,7 +109,9 @@ class Conversation:
             options = Options(language=self._language(lane.info.languages))
             second = self._core.second_pass(None, options)
             async with lane.stream(look_ahead, options) as stream:
-                await converse(_after(first, messages), self._tell, stream, self._limits(), self._ending, second)
+                watch = Watch(self._core.meters.streams)
+                commands = watch.commands(_after(first, messages))
+                await converse(commands, watch.events(self._tell), stream, self._limits(), self._ending, second)
 
     async def _end_with_server(self) -> None:
         await self._core.drain.begun.wait()

@@ -22,6 +22,7 @@ from nautilus.stream.service import converse
 from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, StreamLimits
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import RawSound
+from nautilus.stream.watch import Watch
 from nautilus.types import Options
 from nautilus.web import errors
 from nautilus.wire import live
@@ -97,7 +98,9 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation)
         ):
             conversation.greeting = live.ready(lane.info.name, look_ahead, conversation.id)
             await conversation.tell(conversation.greeting)
-            await converse(conversation.commands(sound), tell, heard, limits, conversation.ending, second)
+            watch = Watch(core.meters.streams)
+            commands = watch.commands(conversation.commands(sound))
+            await converse(commands, watch.events(tell), heard, limits, conversation.ending, second)
         await conversation.tell(live.end(conversation.reason))
 
 
