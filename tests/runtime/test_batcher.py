@@ -48,6 +48,18 @@ class GatedEngine(FakeEngine):
         return super().transcribe(batch, options)
 
 
+class RecordingEngine(FakeEngine):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[Waveform] = []
+
+    def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+        self.heard += [waveform.copy() for waveform in batch]
+        return super().transcribe(batch, options)
+
+
 @asynccontextmanager
 async def serving(engine: FakeEngine, limits: BatchLimits = LIMITS) -> AsyncIterator[Batcher]:
     threads = ThreadPoolExecutor(limits.workers)
@@ -102,6 +114,17 @@ async def test_an_answer_reaches_its_own_caller() -> None:
         lengths = (3, 1, 2)
         heard = await asyncio.gather(*(batcher.submit(silence(n), EN, Priority.REQUEST) for n in lengths))
         assert [len(one.hypothesis.words) for one in heard] == [3, 1, 2]
+
+
+async def test_a_short_waveform_is_heard_with_quiet_around_it_and_keeps_its_times() -> None:
+    engine = RecordingEngine()
+    async with serving(engine) as batcher:
+        short, long = np.ones(SAMPLE_RATE // 2, np.float32), np.ones(2 * SAMPLE_RATE, np.float32)
+        heard = [await batcher.submit(sound, EN, Priority.REQUEST) for sound in (short, long)]
+    assert [len(sound) / SAMPLE_RATE for sound in engine.heard] == [1.1, 2.0]
+    assert not engine.heard[0][:4800].any()
+    words = [[(word.start, word.end) for word in one.hypothesis.words] for one in heard]
+    assert words == [[(0.0, pytest.approx(0.45))], [(0.25, 0.75), (1.25, 1.75)]]  # at 0.25 to 0.75 of what was heard
 
 
 async def test_what_waits_while_the_engine_is_busy_leaves_as_one_batch() -> None:

@@ -16,9 +16,10 @@ from nautilus.engines.base import Engine, Live
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.fake import FakeEngine
 from nautilus.engines.onnx import OnnxEngine
-from nautilus.errors import EngineError
+from nautilus.errors import EngineError, OverloadedError
 from nautilus.runtime.batcher import Batcher, BatchLimits
 from nautilus.runtime.lane import Stream
+from nautilus.runtime.local import open_local_lane
 from nautilus.stream.service import Commit
 from nautilus.stream.session import Final, Partial, StreamLimits
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word
@@ -148,6 +149,18 @@ def as_recording(sound: Waveform, engine: Engine) -> str:
         fresh = [in_recording(word, window) for word in heard.words]
         words = join(words, fresh, window.seam) if window.seam else [*words, *fresh]
     return " ".join(word.text for word in words)
+
+
+async def test_streams_that_are_heard_again_take_places_like_all_others(tmp_path: Path) -> None:
+    limits = replace(LIMITS, max_streams=1)
+    async with open_local_lane(lambda _: FakeEngine(), limits, tmp_path / "sizing.json", lambda _: None) as lane:
+        async with lane.stream(0.5, Options()):
+            with pytest.raises(OverloadedError):
+                async with lane.stream(0.5, Options()):
+                    pass
+            assert lane.state().places.open.total() == 1
+        async with lane.stream(0.5, Options()):
+            pass
 
 
 async def test_a_word_is_stable_when_two_hearings_in_a_row_agree() -> None:
