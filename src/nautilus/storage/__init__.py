@@ -1,0 +1,1 @@
+"""WHERE THINGS LIE: rows in a database, blobs in an object store."""
