@@ -25,9 +25,10 @@ import nautilus.resources
 from engine_alone import decode
 from nautilus.assembly import assemble
 from nautilus.engines.bundle import MANIFEST
+from nautilus.hearing import Task
 from nautilus.measure.manifest import Utterance, read_manifest
 from nautilus.measure.wholeness import Part, Wholeness, compare, joined
-from nautilus.pipeline import Pipeline, Task
+from nautilus.pipeline import Pipeline
 from nautilus.settings import Settings
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from nautilus.assembly import Core, assemble
+from nautilus.hearing import Task
 from nautilus.measure.wholeness import Part, compare, joined
-from nautilus.pipeline import Task
 from nautilus.settings import Settings
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 from tests.engines.sounds import noise, recording, silence

@@ -9,7 +9,7 @@ import pytest
 from nautilus.assembly import Core, assemble
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import AudioTooLongError, AudioTooShortError, BadAudioError, UnsupportedError
-from nautilus.pipeline import AudioLimits, Piece, Task
+from nautilus.hearing import AudioLimits, Earlier, Piece, Task
 from nautilus.settings import Settings
 from nautilus.types import Hypothesis, Options, Transcript, Waveform
 from tests.conftest import fake_engine
@@ -56,6 +56,28 @@ async def test_pieces_come_in_order_and_add_up(core: Core) -> None:
     transcript = await core.pipeline.transcribe(io.BytesIO(spoken(24)), Task(core.default_model), note)
     assert len(pieces) > 1
     assert tuple(word for piece in pieces for word in piece.words) == transcript.words
+
+
+async def test_a_hearing_goes_on_from_any_piece_as_if_it_had_never_stopped(core: Core) -> None:
+    recording, task = spoken(24), Task(core.default_model)
+    pieces: list[Piece] = []
+
+    async def note(piece: Piece) -> None:
+        pieces.append(piece)
+
+    whole = await core.pipeline.transcribe(io.BytesIO(recording), task, note)
+    assert len(pieces) > 2
+    for count in range(1, len(pieces) + 1):
+        words = tuple(word for piece in pieces[:count] for word in piece.words)
+        earlier = Earlier(pieces[count - 1].standing, words)
+        rest: list[Piece] = []
+
+        async def take(piece: Piece, rest: list[Piece] = rest) -> None:
+            rest.append(piece)
+
+        resumed = await core.pipeline.transcribe(io.BytesIO(recording), task, take, earlier)
+        assert resumed.words == whole.words
+        assert [piece.words for piece in rest] == [piece.words for piece in pieces[count:]]
 
 
 async def test_a_long_recording_without_speech_has_no_words(core: Core) -> None:

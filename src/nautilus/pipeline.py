@@ -8,76 +8,25 @@ few windows, however long the recording is.
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import BinaryIO
 
-from nautilus.audio.chunk import Planner, Window, WindowLimits, in_recording, join
+from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
-from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
+from nautilus.hearing import AudioLimits, Earlier, Emit, Hearing, Piece, Task
 from nautilus.observe import Count
-from nautilus.runtime.lane import Heard, Lane, check_language
+from nautilus.runtime.lane import check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
-from nautilus.types import (
-    SAMPLE_RATE,
-    AudioFacts,
-    Level,
-    Options,
-    Priority,
-    Timings,
-    Transcript,
-    Waveform,
-    Word,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class AudioLimits:
-    """Bounds on one recording."""
-
-    min_seconds: float = 0.1
-    """Shorter recordings are refused."""
-    max_seconds: float = 6 * 3600.0
-    """Longer recordings are refused."""
-    windows_ahead: int = 8
-    """Windows of one recording in the queue at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is to be done with a recording."""
-
-    model: str
-    options: Options = field(default_factory=Options)
-    level: Level = "auto"
-    channel: int | None = None
-    """Which channel to hear, from 0; None mixes them."""
-    priority: Priority = Priority.REQUEST
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Words that will not change any more, in recording time."""
-
-    words: tuple[Word, ...]
-    seconds_done: float
-    """How much of the recording lies behind."""
-
-
-MAY_CHANGE = WindowLimits().overlap + 1.0
-"""Seconds at a window's end whose words the next window may hear better."""
-
-Emit = Callable[[Piece], Awaitable[None]]
-"""Told of each piece as windows finish."""
+from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Timings, Transcript, Waveform
 
 
 async def _ignore(piece: Piece) -> None:
@@ -95,8 +44,12 @@ class Pipeline:
         self._heard = heard
         """Seconds of recordings transcribed."""
 
-    async def transcribe(self, file: BinaryIO, task: Task, emit: Emit = _ignore) -> Transcript:
-        """Hear a whole recording. Cancel to drop it.
+    async def transcribe(
+        self, file: BinaryIO, task: Task, emit: Emit = _ignore, earlier: Earlier | None = None
+    ) -> Transcript:
+        """Hear a whole recording. Cancel to drop it; what was told to `emit` until then can be gone on from.
+
+        With what came of an `earlier` hearing, windows that were heard are decoded and cut again, but not heard.
 
         Raises BadAudioError, UnsupportedError, UnknownModelError, OverloadedError, NotReadyError or EngineError.
         """
@@ -105,7 +58,7 @@ class Pipeline:
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)
             async with self._opened(file, task.channel) as recording:
-                hearing = Hearing(lane, task, emit, self._limits, self._threads)
+                hearing = Hearing(lane, task, emit, self._limits, self._threads, earlier)
                 preparing = Preparing(task, lane.info)
                 with first_error():
                     async with asyncio.TaskGroup() as tasks:
@@ -186,67 +139,6 @@ class Preparing:
             cleaned.append(replace(window, audio=enhanced.waveform, recorded=recorded))
         self.enhance_seconds += time.perf_counter() - started
         return cleaned
-
-
-class Hearing:
-    """The windows of one recording at the model, and the words that came back, in order."""
-
-    def __init__(self, lane: Lane, task: Task, emit: Emit, limits: AudioLimits, threads: Executor) -> None:
-        self.words: list[Word] = []
-        """Words that will not change any more."""
-        self.language: str | None = task.options.language
-        self.queue = 0.0
-        self.inference = 0.0
-        self.model = lane.info.name
-        self._lane = lane
-        self._task = task
-        self._emit = emit
-        self._limits = limits
-        self._threads = threads
-        self._admitted = False
-        self._ahead: deque[tuple[Window, asyncio.Task[Heard]]] = deque()
-        self._held: list[Word] = []  # words in the overlap of the last window: the next one may hear them better
-
-    async def hear(self, window: Window, tasks: asyncio.TaskGroup) -> None:
-        """Send a window to the model; waits only while too many are ahead."""
-        answer = self._lane.submit(window.audio, self._task.options, self._task.priority, admitted=self._admitted)
-        self._admitted = True  # once begun, a recording is never refused for want of room
-        self._ahead.append((window, tasks.create_task(answer)))
-        while self._ahead and (len(self._ahead) >= self._limits.windows_ahead or self._ahead[0][1].done()):
-            await self._take()
-
-    async def finish(self) -> None:
-        """Wait for every answer."""
-        while self._ahead:
-            await self._take()
-        await self._settle(self._held, self._held[-1].end if self._held else 0.0)
-        self._held = []
-
-    async def _take(self) -> None:
-        window, answer = self._ahead.popleft()
-        heard = await answer
-        self.queue += heard.queue
-        self.inference += heard.inference
-        self.language = heard.hypothesis.language or self.language
-        words = [in_recording(word, window) for word in await self._spoken(heard.hypothesis.words, window)]
-        joined = join(self._held, words, window.seam) if window.seam else [*self._held, *words]
-        open_from = window.end - MAY_CHANGE
-        settled = [word for word in joined if word.end <= open_from]
-        self._held = joined[len(settled) :]
-        await self._settle(settled, open_from)
-
-    async def _spoken(self, words: Sequence[Word], window: Window) -> Sequence[Word]:
-        """Drop words where nobody speaks; the detector is asked only in doubt, and hears what no cleaning changed."""
-        if not is_doubtful(words):
-            return words
-        loop = asyncio.get_running_loop()
-        recorded = window.audio if window.recorded is None else window.recorded
-        return await loop.run_in_executor(self._threads, spoken, words, recorded)
-
-    async def _settle(self, words: list[Word], done: float) -> None:
-        if words:
-            self.words += words
-            await self._emit(Piece(tuple(words), done))
 
 
 def settle(options: Options, info: EngineInfo) -> tuple[Options, tuple[str, ...]]:

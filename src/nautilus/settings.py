@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nautilus.audio.sandbox import DecodeLimits
 from nautilus.errors import ConfigurationError
+from nautilus.hearing import AudioLimits
 from nautilus.observe import LogFormat
-from nautilus.pipeline import AudioLimits
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
 from nautilus.stream.session import StreamLimits

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from nautilus.assembly import Core, assemble
 from nautilus.errors import BadRequestError, NautilusError
+from nautilus.hearing import Piece, Task
 from nautilus.observe import configure_logging
-from nautilus.pipeline import Piece, Task
 from nautilus.settings import Settings
 from nautilus.types import Options, Transcript
 from nautilus.wire import openai_rest

@@ -9,9 +9,10 @@ from typing import Protocol
 import httpx
 
 from nautilus.errors import BadRequestError, NautilusError
+from nautilus.hearing import Task
 from nautilus.measure.manifest import Utterance
 from nautilus.measure.score import Score, score
-from nautilus.pipeline import Pipeline, Task
+from nautilus.pipeline import Pipeline
 from nautilus.types import Level, Options
 
 AT_ONCE = 16

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from nautilus.assembly import Core
 from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
-from nautilus.pipeline import Piece, Task
+from nautilus.hearing import Piece, Task
 from nautilus.types import Options, Transcript
 from nautilus.web import errors, examples
 from nautilus.web.deps import CoreDep
@@ -135,6 +135,8 @@ def _streamed(upload: Upload, core: Core) -> Response:
 
         async def tell(piece: Piece) -> None:
             nonlocal first
+            if not piece.words:
+                return
             await emit(openai_rest.delta(piece.words, form, first=first))
             first = False
 
