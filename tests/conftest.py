@@ -21,6 +21,7 @@ from nautilus.engines.fake import FakeEngine
 from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.settings import Settings
+from nautilus.storage.settings import StorageSettings
 from nautilus.web.app import create_app
 from tests.engines.models import TinyModels
 
@@ -54,7 +55,12 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings that leave the machine's own folders alone."""
     home = tmp_path_factory.mktemp("nautilus")
     return Settings(
-        models_dir=home / "models", cache_dir=home / "cache", decode=DecodeLimits(workers=2), port=0, drain_seconds=1
+        models_dir=home / "models",
+        cache_dir=home / "cache",
+        storage=StorageSettings(data_dir=home / "data"),
+        decode=DecodeLimits(workers=2),
+        port=0,
+        drain_seconds=1,
     )
 
 

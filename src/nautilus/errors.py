@@ -15,6 +15,7 @@ NautilusError
 ├── OverloadedError             the caller can retry later
 ├── NotReadyError               still loading; the caller can retry soon
 ├── DeadlineError               took longer than the server allows
+├── StorageError                the database or the blob store can't be reached, or is full
 ├── ConfigurationError          the operator must change a setting
 ├── ModelLoadError              the operator must look at a model
 └── EngineError                 a model raised while transcribing
@@ -162,6 +163,16 @@ class UnauthorizedError(BadRequestError):
 
     def __init__(self) -> None:
         super().__init__("The client secret is wrong or has expired; ask the application's server for a new one.")
+
+
+class StorageError(NautilusError):
+    """The database or the blob store cannot be reached, or is full; the message says which and why."""
+
+    code = "storage_unavailable"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.retry_after = 10.0
 
 
 class ConfigurationError(NautilusError):

@@ -17,6 +17,7 @@ from nautilus.hearing import AudioLimits
 from nautilus.observe import LogFormat
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
+from nautilus.storage.settings import StorageSettings
 from nautilus.stream.session import StreamLimits
 from nautilus.types import Level
 
@@ -73,6 +74,8 @@ class Settings(BaseSettings):
     """Bounds on live streams."""
     pool: PoolLimits = PoolLimits()
     """How many models stay in memory."""
+    storage: StorageSettings = StorageSettings()
+    """Where things lie."""
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from nautilus.cli.console import fail, notes
+from nautilus.cli.database import database
 from nautilus.cli.models import models
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models, name="models")
+app.add_typer(database, name="db")
 
 ModelOption = Annotated[
     str | None,

@@ -74,6 +74,8 @@ job_files: Final = Table(
     Column("result", Text),  # the blob of its transcript
     Column("checkpoint", JSON),  # how far a long recording came
     Index("ix_job_files_status", "job", "status", "number"),
+    Index("ix_job_files_blob", "blob"),  # to find what a blob belongs to
+    Index("ix_job_files_result", "result"),
 )
 
 job_events: Final = Table(
@@ -84,6 +86,7 @@ job_events: Final = Table(
     Column("at", Float, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("data", JSON, nullable=False),
+    Index("ix_job_events_at", "at"),
 )
 
 deliveries: Final = Table(
@@ -150,6 +153,7 @@ requests: Final = Table(
     Column("latency", Float, nullable=False),
     Column("status", Integer, nullable=False),
     Index("ix_requests_tenant_at", "tenant", "at"),
+    Index("ix_requests_at", "at"),
 )
 
 audit: Final = Table(

@@ -48,6 +48,7 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.OverloadedError: Row(503, "server_error"),
     errors.NotReadyError: Row(503, "server_error"),
     errors.DeadlineError: Row(504, "server_error"),
+    errors.StorageError: Row(503, "server_error", public=False),
     errors.ConfigurationError: Row(500, "server_error", public=False),
     errors.ModelLoadError: Row(503, "server_error", public=False),
     errors.EngineError: Row(500, "server_error", public=False),
