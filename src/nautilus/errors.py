@@ -6,6 +6,8 @@ NautilusError
 │   │   ├── AudioTooShortError
 │   │   └── AudioTooLongError
 │   ├── UploadTooLargeError
+│   ├── AddressRefusedError     a URL leads where callers may not send this server
+│   ├── FetchRefusedError       what a URL leads to cannot be had, and asking again won't help
 │   ├── IdleError               a live stream brought nothing for too long
 │   ├── UnreadError             a live stream's client read nothing for too long
 │   ├── SessionGoneError        a live stream that can't be resumed
@@ -13,6 +15,7 @@ NautilusError
 │   ├── UnsupportedError        the model or the server cannot do that
 │   └── UnknownModelError
 ├── OverloadedError             the caller can retry later
+├── FetchError                  what a URL leads to cannot be had just now
 ├── NotReadyError               still loading; the caller can retry soon
 ├── DeadlineError               took longer than the server allows
 ├── StorageError                the database or the blob store can't be reached, or is full
@@ -76,11 +79,33 @@ class UploadTooLargeError(BadRequestError):
 
     code = "upload_too_large"
 
-    def __init__(self, at_most: int) -> None:
+    def __init__(self, at_most: int, what: str = "The request", param: str = "file") -> None:
         super().__init__(
-            f"The request is larger than {at_most} bytes; send a compressed format (Opus, FLAC) or a part of it.",
-            "file",
+            f"{what} is larger than {at_most} bytes; send a compressed format (Opus, FLAC) or a part of it.", param
         )
+
+
+class AddressRefusedError(BadRequestError):
+    """A URL leads where callers may not send this server."""
+
+    code = "address_refused"
+
+
+class FetchRefusedError(BadRequestError):
+    """What a URL leads to cannot be had, and asking again won't help."""
+
+    code = "fetch_refused"
+
+
+class FetchError(NautilusError):
+    """What a URL leads to cannot be had just now."""
+
+    code = "fetch_failed"
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which to try again, where the other side said so."""
 
 
 class UnsupportedError(BadRequestError):
