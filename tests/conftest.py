@@ -20,6 +20,7 @@ from nautilus.engines.bundle import Bundle, read_bundle
 from nautilus.engines.fake import FakeEngine
 from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
+from nautilus.jobs.job import JobLimits
 from nautilus.settings import Settings
 from nautilus.storage.settings import StorageSettings
 from nautilus.web.app import create_app
@@ -58,6 +59,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         models_dir=home / "models",
         cache_dir=home / "cache",
         storage=StorageSettings(data_dir=home / "data"),
+        jobs=JobLimits(enabled=False),  # one server in a process may work on jobs
         decode=DecodeLimits(workers=2),
         port=0,
         drain_seconds=1,

@@ -29,7 +29,8 @@ def serving(tmp_path: Path, **variables: str) -> Iterator[tuple[subprocess.Popen
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = os.environ | {"NAUTILUS_CACHE_DIR": str(tmp_path), "NAUTILUS_DRAIN_SECONDS": "5"} | variables
+    own = {"NAUTILUS_CACHE_DIR": str(tmp_path), "NAUTILUS_STORAGE__DATA_DIR": str(tmp_path / "data")}
+    environment = os.environ | own | {"NAUTILUS_DRAIN_SECONDS": "5"} | variables
     process = subprocess.Popen(
         [*COMMAND, "serve", "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True
     )

@@ -15,12 +15,17 @@ from typing import Final, TypeAlias
 
 from threadpoolctl import threadpool_limits
 
+from nautilus import __version__
 from nautilus.access.secrets import ClientSecrets
 from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
 from nautilus.engines.load import fingerprint, load_engine
 from nautilus.errors import UnknownModelError
+from nautilus.hearing import Task
+from nautilus.jobs.job import Job as JobOfFiles
+from nautilus.jobs.office import Needs, Office
+from nautilus.jobs.service import Jobs
 from nautilus.observe import Meters
 from nautilus.pipeline import Pipeline
 from nautilus.runtime.calibrate import Sizing, cores
@@ -33,10 +38,49 @@ from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
 from nautilus.stream.second import SecondPass
-from nautilus.types import Options
+from nautilus.types import Options, Priority
+from nautilus.wire.forms import TranscriptionForm, read_form
 
 NO_MODEL: Final = "none"
 """What a client says to have no second pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What requests may name, and what is done if they name nothing."""
+
+    settings: Settings
+    catalog: Catalog
+    default_model: str
+    final_model: str | None
+    """What live utterances are heard by once more, unless their client says otherwise."""
+
+    def resolve(self, name: str | None) -> str:
+        """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
+        if not name or name == self.default_model or name in (*self.settings.aliases, self.settings.model):
+            return self.default_model
+        allowed = self.models()
+        if name in allowed:
+            return name
+        raise UnknownModelError(name, allowed)
+
+    def models(self) -> tuple[str, ...]:
+        """Return the names that requests may use, the default first."""
+        installed = (model.name for model in self.catalog.installed())
+        final = (self.final_model,) if self.final_model else ()
+        return tuple(dict.fromkeys((self.default_model, *final, *self.settings.models, *installed)))
+
+    def task(
+        self, form: TranscriptionForm, translate_to: str | None = None, priority: Priority = Priority.REQUEST
+    ) -> Task:
+        """Return what is to be done with a recording. Raises UnknownModelError."""
+        return Task(
+            model=self.resolve(form.model),
+            options=Options(form.language, translate_to, form.keywords),
+            level=form.level or self.settings.preprocess,
+            channel=form.channel,
+            priority=priority,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +92,38 @@ class Core:
     pool: ModelPool
     pipeline: Pipeline
     sandbox: Sandbox
-    default_model: str
+    offer: Offer
     drain: Drain
     conversations: Conversations
     client_secrets: ClientSecrets
     meters: Meters
+    office: Office
+    """Jobs, once they are open."""
     threads: Executor
     """For what would hold the event loop for long."""
-    final_model: str | None = None
-    """What live utterances are heard by once more, unless their client says otherwise."""
+
+    @property
+    def default_model(self) -> str:
+        """The model of requests that name none."""
+        return self.offer.default_model
+
+    @property
+    def final_model(self) -> str | None:
+        """What live utterances are heard by once more, unless their client says otherwise."""
+        return self.offer.final_model
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs. Raises NotReadyError until they are open, UnsupportedError where they are not taken."""
+        return self.office.jobs
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
-        default = self.default_model
-        if not name or name == default or name in (*self.settings.aliases, self.settings.model):
-            return default
-        allowed = self.models()
-        if name in allowed:
-            return name
-        raise UnknownModelError(name, allowed)
+        return self.offer.resolve(name)
+
+    def models(self) -> tuple[str, ...]:
+        """Return the names that requests may use, the default first."""
+        return self.offer.models()
 
     def second_pass(self, wanted: str | None, options: Options) -> SecondPass | None:
         """Return what hears the utterances of a live stream once more: the `wanted` model, or the usual one, or none.
@@ -79,12 +136,6 @@ class Core:
         if name is None:
             return None
         return SecondPass(partial(self.pool.lease, name), options, self.threads, self.settings.stream.second_pass)
-
-    def models(self) -> tuple[str, ...]:
-        """Return the names that requests may use, the default first."""
-        installed = (model.name for model in self.catalog.installed())
-        final = (self.final_model,) if self.final_model else ()
-        return tuple(dict.fromkeys((self.default_model, *final, *self.settings.models, *installed)))
 
 
 LoadEngine: TypeAlias = Callable[[Model, Report], Engine]
@@ -99,8 +150,8 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     for tests, and for measuring the server alone.
     """
     catalog = Catalog(settings.models_dir)
-    default = catalog.find(settings.model).name
     final = catalog.find(settings.final_model).name if settings.final_model else None
+    offer = Offer(settings, catalog, catalog.find(settings.model).name, final)
 
     def open_lane(name: str, report: Report) -> AbstractAsyncContextManager[Lane]:
         model = catalog.find(name)
@@ -114,20 +165,36 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             meters, drain = Meters(), Drain()
             async with open_conversations(settings.stream, drain) as conversations:
+                pipeline = Pipeline(sandbox, pool, threads, settings.audio, meters.recordings)
+                needs = Needs(
+                    storage=settings.storage,
+                    limits=settings.jobs,
+                    pipeline=pipeline,
+                    plan=partial(_plan, offer),
+                    outside=settings.outside,
+                    max_bytes=settings.max_upload_bytes,
+                    threads=threads,
+                    version=__version__,
+                )
                 yield Core(
                     settings=settings,
                     catalog=catalog,
                     pool=pool,
-                    pipeline=Pipeline(sandbox, pool, threads, settings.audio, meters.recordings),
+                    pipeline=pipeline,
+                    office=Office(needs),
                     sandbox=sandbox,
-                    default_model=default,
+                    offer=offer,
                     drain=drain,
                     conversations=conversations,
                     client_secrets=ClientSecrets(settings.client_secret_key.get_secret_value()),
                     meters=meters,
                     threads=threads,
-                    final_model=final,
                 )
+
+
+def _plan(offer: Offer, job: JobOfFiles) -> Task:
+    """Return what is to be done with the files of a job."""
+    return offer.task(read_form(job.form), priority=Priority.JOB)
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

@@ -13,7 +13,11 @@ NautilusError
 │   ├── SessionGoneError        a live stream that can't be resumed
 │   ├── UnauthorizedError       a secret that is unknown or has expired
 │   ├── UnsupportedError        the model or the server cannot do that
-│   └── UnknownModelError
+│   ├── UnknownModelError
+│   ├── JobNotFoundError
+│   ├── JobConflictError        the job's status, or an idempotency key, forbids it
+│   └── ResultGoneError         the result was kept as long as was said
+├── LimitError                  the caller has had its share for now
 ├── OverloadedError             the caller can retry later
 ├── FetchError                  what a URL leads to cannot be had just now
 ├── NotReadyError               still loading; the caller can retry soon
@@ -122,6 +126,41 @@ class UnknownModelError(BadRequestError):
     def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
         offer = f" Available: {', '.join(known)}." if known else ""
         super().__init__(f"There is no model named '{name}' on this server.{offer}", "model")
+
+
+class JobNotFoundError(BadRequestError):
+    """No such job, or it is somebody else's."""
+
+    code = "job_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no job {name}. GET /v1/audio/transcriptions/jobs lists yours.", "id")
+
+
+class JobConflictError(BadRequestError):
+    """What is asked for does not go with the job as it is."""
+
+    code = "job_conflict"
+
+
+class ResultGoneError(BadRequestError):
+    """The result was kept as long as was said, and is gone."""
+
+    code = "result_gone"
+
+    def __init__(self) -> None:
+        super().__init__("The result has expired and was deleted; send the audio as a new job.", "id")
+
+
+class LimitError(NautilusError):
+    """The caller has had its share for now."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which there is room again."""
 
 
 class OverloadedError(NautilusError):

@@ -62,6 +62,8 @@ class Piece:
     """Words that will not change any more, in recording time; maybe none."""
     seconds_done: float
     """How much of the recording lies behind."""
+    seconds_total: float | None
+    """How long the recording says it is."""
     standing: Standing
 
 
@@ -94,6 +96,8 @@ class Hearing:
         self.queue = standing.queue
         self.inference = standing.inference
         self.model = lane.info.name
+        self.total: float | None = None
+        """Seconds that the recording says it has."""
         self._lane = lane
         self._task = task
         self._emit = emit
@@ -149,4 +153,4 @@ class Hearing:
     async def _settle(self, words: list[Word], done: float) -> None:
         self.words += words
         standing = Standing(self._behind, tuple(self._held), self.language, self.queue, self.inference)
-        await self._emit(Piece(tuple(words), max(0.0, done), standing))
+        await self._emit(Piece(tuple(words), max(0.0, done), self.total, standing))

@@ -59,6 +59,7 @@ class Pipeline:
             task = replace(task, options=options)
             async with self._opened(file, task.channel) as recording:
                 hearing = Hearing(lane, task, emit, self._limits, self._threads, earlier)
+                hearing.total = recording.facts.declared_seconds
                 preparing = Preparing(task, lane.info)
                 with first_error():
                     async with asyncio.TaskGroup() as tasks:

@@ -14,7 +14,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from nautilus.audio.sandbox import DecodeLimits
 from nautilus.errors import ConfigurationError
 from nautilus.hearing import AudioLimits
+from nautilus.jobs.job import JobLimits
 from nautilus.observe import LogFormat
+from nautilus.outside.limits import OutsideLimits
 from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
 from nautilus.storage.settings import StorageSettings
@@ -76,6 +78,10 @@ class Settings(BaseSettings):
     """How many models stay in memory."""
     storage: StorageSettings = StorageSettings()
     """Where things lie."""
+    jobs: JobLimits = JobLimits()
+    """Bounds on jobs."""
+    outside: OutsideLimits = OutsideLimits()
+    """Bounds on what is asked of addresses that callers name."""
 
 
 def load_settings(**overrides: Any) -> Settings:

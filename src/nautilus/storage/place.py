@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
+from sqlalchemy.engine import make_url
 
 from nautilus.errors import ConfigurationError
 from nautilus.storage.blobs import Blobs, S3Options, open_blobs
@@ -32,6 +33,15 @@ async def open_place(settings: StorageSettings) -> AsyncIterator[Place]:
 def database_url(settings: StorageSettings) -> str:
     """Return the database's address: the given one, or a file in the data folder."""
     return settings.database_url.get_secret_value() or f"sqlite:///{settings.data_dir.expanduser() / 'nautilus.db'}"
+
+
+def workflow_url(settings: StorageSettings) -> str:
+    """Return where DBOS keeps its own tables: a file beside SQLite's, a schema of its own in PostgreSQL."""
+    url = make_url(database_url(settings))
+    if url.get_backend_name() == "sqlite":
+        path = Path(url.database or "").expanduser()
+        return f"sqlite:///{path.with_name(path.stem + '-workflows.db')}"
+    return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def blobs_of(settings: StorageSettings) -> Blobs:

@@ -73,6 +73,7 @@ job_files: Final = Table(
     Column("error", JSON),
     Column("result", Text),  # the blob of its transcript
     Column("checkpoint", JSON),  # how far a long recording came
+    Column("tries", Integer, nullable=False, default=0),  # how often it was begun since it last came further
     Index("ix_job_files_status", "job", "status", "number"),
     Index("ix_job_files_blob", "blob"),  # to find what a blob belongs to
     Index("ix_job_files_result", "result"),
@@ -122,7 +123,8 @@ servers: Final = Table(
     "servers",
     metadata,
     Column("id", String(64), primary_key=True),
-    Column("host", Text, nullable=False),
+    Column("place", Text, nullable=False),  # the machine it runs on
+    Column("pid", Integer, nullable=False),
     Column("version", String(64), nullable=False),
     Column("seen_at", Float, nullable=False),
 )

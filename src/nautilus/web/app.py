@@ -12,7 +12,7 @@ from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
 from nautilus.observe import watch_loop
 from nautilus.settings import Settings
-from nautilus.web import client_secrets, errors, models, ops, realtime, stream, transcriptions
+from nautilus.web import client_secrets, errors, jobs, models, ops, realtime, stream, transcriptions
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import BodyLimit, RequestContext
@@ -38,10 +38,12 @@ def create_app(
             app.state.core = core
             watching = tasks.create_task(watch_loop(core.meters.loop_lag), name="watch the event loop")
             loading = tasks.create_task(_load(core, on_failure), name="load the models of the settings")
+            working = tasks.create_task(_work(core, on_failure), name="work on jobs")
             try:
                 yield
             finally:
                 app.state.core = None
+                working.cancel()
                 loading.cancel()
                 watching.cancel()
 
@@ -49,7 +51,7 @@ def create_app(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    for room in (transcriptions, stream, realtime, client_secrets, models, ops):
+    for room in (transcriptions, jobs, stream, realtime, client_secrets, models, ops):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
     meters = HttpMeters()
@@ -63,5 +65,14 @@ async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None
         await core.pool.keep(core.default_model)
         if core.final_model:
             await core.pool.keep(core.final_model)
+    except NautilusError as error:
+        on_failure(error)
+
+
+async def _work(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+    if not core.settings.jobs.enabled:
+        return
+    try:
+        await core.office.work()
     except NautilusError as error:
         on_failure(error)

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
+from nautilus.jobs.job import NO_TENANT
 
 
 async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
@@ -15,5 +16,12 @@ async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that
     return core
 
 
+async def _tenant(request: Request) -> str:
+    return str(getattr(request.state, "tenant", NO_TENANT))
+
+
 CoreDep: TypeAlias = Annotated[Core, Depends(_core)]
 """The running core."""
+
+TenantDep: TypeAlias = Annotated[str, Depends(_tenant)]
+"""Whose jobs, results and usage a request may see."""

@@ -127,3 +127,37 @@ COMMON = ("file", "model", "language", "keywords[]", "preprocess", "channel")
 TRANSCRIPTION = _form(*COMMON, "response_format", "timestamp_granularities[]", "stream", "include[]")
 TRANSLATION = _form("file", "model", "response_format", "preprocess", "channel")
 NATIVE = _form(*COMMON)
+
+JOB: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "example": {
+                    "url": ["https://example.org/meeting.mp3"],
+                    "model": "whisper-1",
+                    "metadata": {"case": "17"},
+                }
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "url": {"type": "array", "items": {"type": "string"}},
+                        "manifest": {"type": "string", "description": 'JSON lines: {"url": …, "name": …}'},
+                        "model": {"type": "string", "default": "whisper-1"},
+                        "language": {"type": "string"},
+                        "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
+                        "keywords[]": {"type": "array", "items": {"type": "string"}},
+                        "preprocess": {"type": "string", "enum": list(LEVELS)},
+                        "metadata": {"type": "string", "description": "A JSON object of your own."},
+                        "webhook_url": {"type": "string"},
+                        "priority": {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"},
+                    },
+                }
+            },
+        },
+    }
+}
+"""A job's request."""

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from nautilus.assembly import Core
 from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
-from nautilus.hearing import Piece, Task
-from nautilus.types import Options, Transcript
+from nautilus.hearing import Piece
+from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.deps import CoreDep
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
@@ -107,7 +107,7 @@ def _only_file(parsed: FormData) -> BinaryIO:
 
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
-    task = _task(core, upload.form, translate_to)
+    task = core.offer.task(upload.form, translate_to)
     seconds = core.settings.request_timeout
     try:
         async with asyncio.timeout(seconds):
@@ -128,7 +128,7 @@ async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core)
 
 def _streamed(upload: Upload, core: Core) -> Response:
     form = upload.form
-    task = _task(core, form)
+    task = core.offer.task(form)
 
     async def produce(emit: openai_rest.EmitText) -> None:
         first = True
@@ -151,15 +151,6 @@ def _streamed(upload: Upload, core: Core) -> Response:
                 await emit(errors.event(error))
 
     return EventStream(produce, _warning_header(form.warnings))
-
-
-def _task(core: Core, form: TranscriptionForm, translate_to: str | None = None) -> Task:
-    return Task(
-        model=core.resolve(form.model),
-        options=Options(form.language, translate_to, form.keywords),
-        level=form.level or core.settings.preprocess,
-        channel=form.channel,
-    )
 
 
 def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:

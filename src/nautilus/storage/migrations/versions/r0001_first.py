@@ -142,7 +142,8 @@ def _servers() -> None:
     op.create_table(
         "servers",
         sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
         sa.Column("version", sa.String(length=64), nullable=False),
         sa.Column("seen_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_servers")),
@@ -192,6 +193,7 @@ def _job_files() -> None:
         sa.Column("error", sa.JSON(), nullable=True),
         sa.Column("result", sa.Text(), nullable=True),
         sa.Column("checkpoint", sa.JSON(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name=op.f("fk_job_files_job_jobs"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("job", "number", name=op.f("pk_job_files")),
     )

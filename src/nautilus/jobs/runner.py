@@ -1,0 +1,312 @@
+"""The work of a job: its files, a group at a time, through the same pipeline as uploads.
+
+    advance ─ the next files ──▶ (fetch) ──▶ pipeline, long ones with checkpoints ──▶ result blobs ──▶ rows
+
+Everything here may be cut off at any moment and done again: results are written before the rows that name them, rows
+are written by fenced transactions, and a long recording goes on from its last checkpoint. What may pass by itself (a
+full queue, a store that is away) is answered with how long to wait; what can't is written to the file as its fault.
+"""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+import structlog
+
+from nautilus.errors import (
+    BadRequestError,
+    EngineError,
+    FetchError,
+    ModelLoadError,
+    NautilusError,
+    NotReadyError,
+    OverloadedError,
+    StorageError,
+    first_error,
+)
+from nautilus.hearing import Earlier, Piece, Task
+from nautilus.jobs.job import OPEN, Fault, FileState, Job, JobLimits, Source
+from nautilus.jobs.records import FileEnd, Records, Run, SupersededError
+from nautilus.jobs.results import dump_standing, dump_transcript, dump_words, load_standing, load_words
+from nautilus.pipeline import Pipeline
+from nautilus.storage.blobs import Blobs
+from nautilus.types import Transcript, Word
+
+log = structlog.get_logger(__name__)
+
+GROUP: Final = 256
+"""Files of one step."""
+FLUSH: Final = 0.5
+"""Seconds for which ended files wait to be written together."""
+FIRST_CHECKPOINT: Final = 1.0
+"""Seconds after which a recording's first checkpoint is written; short ones never need one."""
+CHECKPOINT: Final = 5.0
+"""Seconds between later ones."""
+FETCHES: Final = 4
+"""How often an address is asked that fails in a way that may pass; other files go on meanwhile."""
+ALONE_AFTER: Final = 5
+"""Tries without coming further after which a file is heard alone: it may be what stops the server."""
+MOST_TRIES: Final = 25
+PASSING: Final = (OverloadedError, NotReadyError, ModelLoadError, StorageError)
+"""What may pass by itself."""
+
+
+class Fetch(Protocol):
+    """Brings what callers name by address."""
+
+    def __call__(self, url: str, /) -> AsyncGenerator[bytes, None]:
+        """Give the bytes behind an address. Raises BadRequestError for good, FetchError for now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a step."""
+
+    left: bool
+    """Whether there is more to do."""
+    fault: Fault | None = None
+    """What is to be waited for."""
+
+
+class Runner:
+    """Works on jobs, wherever in them it is asked to."""
+
+    def __init__(
+        self,
+        records: Records,
+        blobs: Blobs,
+        pipeline: Pipeline,
+        plan: Callable[[Job], Task],
+        fetch: Fetch,
+        limits: JobLimits,
+    ) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._pipeline = pipeline
+        self._plan = plan
+        self._fetch = fetch
+        self._limits = limits
+        self._scopes: dict[str, asyncio.Timeout] = {}
+
+    def __repr__(self) -> str:
+        return f"<Runner: {len(self._scopes)} jobs>"
+
+    async def begin(self, job: str) -> Run | None:
+        """Begin a run; None if there is nothing left to do."""
+        return await self._records.begin(job)
+
+    async def advance(self, run: Run) -> Outcome:
+        """Work on the job's next files until they have ended."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._scopes[run.job.id] = scope
+                return await self._group(run)
+        except (SupersededError, TimeoutError):
+            return Outcome(left=False)
+        except PASSING as error:
+            return Outcome(left=True, fault=_fault(error))
+        finally:
+            self._scopes.pop(run.job.id, None)
+
+    async def finish(self, run: Run, gave_up: Fault | None) -> Outcome:
+        """End the job: completed if any file is, otherwise failed; `gave_up` says why the rest was not heard."""
+        try:
+            files = await self._records.files(run.job.id, ("completed",), limit=1)
+            failed = await self._records.files(run.job.id, ("failed",), limit=1)
+            fault = gave_up or (failed[0].error if failed and not files else None)
+            expires_at = self._records.now() + self._limits.keep_seconds
+            await self._blobs.delete_all(f"{run.job.tenant}/parts/{run.job.id}")
+            await self._records.end(run, "failed" if fault else "completed", fault, expires_at)
+        except SupersededError:
+            return Outcome(left=False)
+        except PASSING as error:
+            return Outcome(left=True, fault=_fault(error))
+        return Outcome(left=False)
+
+    def stop(self, job: str) -> None:
+        """Stop working on a job at once, if it is worked on here."""
+        if scope := self._scopes.get(job):
+            scope.reschedule(asyncio.get_running_loop().time())
+
+    async def partial(self, job: Job, file: FileState) -> tuple[Word, ...]:
+        """Return the words that a recording has so far."""
+        return await self._words(job, file)
+
+    async def _group(self, run: Run) -> Outcome:
+        files = _together(await self._records.files(run.job.id, OPEN, limit=GROUP))
+        if not files:
+            return Outcome(left=False)
+        await self._records.started(run, [file.number for file in files])
+        task = self._plan(run.job)
+        ends = Ends(self._records, run, self._forget)
+        waiting = iter(files)
+        passing: list[Exception] = []
+        unfetched: list[Exception] = []
+
+        async def work() -> None:
+            for file in waiting:
+                if passing:
+                    return
+                try:
+                    ends.add(await self._end(run, file, task))
+                except PASSING as error:
+                    passing.append(error)
+                except FetchError as error:
+                    unfetched.append(error)
+
+        with first_error():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ends.write(), name="write ended files")
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(min(self._limits.files_at_once, len(files))):
+                        workers.create_task(work())
+                ends.close()
+        waits_for = passing or (unfetched if len(unfetched) == len(files) else [])
+        return Outcome(left=True, fault=_fault(waits_for[0]) if waits_for else None)
+
+    async def _end(self, run: Run, file: FileState, task: Task) -> FileEnd:
+        """Hear one file; what is wrong with it becomes its fault."""
+        if file.tries >= MOST_TRIES:
+            message = f"The server stopped {file.tries} times while it worked on this file; it is not tried again."
+            return FileEnd(file.number, file.seconds_done, error=Fault("interrupted", message))
+        try:
+            if file.blob is None:
+                file = await self._fetched(run, file)
+            transcript = await self._heard(run, file, task)
+            result = f"{run.job.tenant}/results/{run.job.id}/{file.number}"
+            await self._blobs.put_bytes(result, dump_transcript(transcript))
+            return FileEnd(file.number, transcript.audio.duration, result=result)
+        except (*PASSING, SupersededError):
+            raise
+        except Exception as error:
+            if isinstance(error, FetchError) and file.tries + 1 < FETCHES:
+                raise
+            return FileEnd(file.number, file.seconds_done, error=_fault(error))
+
+    async def _fetched(self, run: Run, file: FileState) -> FileState:
+        if file.url is None:
+            raise BadRequestError("The audio of this file is gone; send it again.", "file")
+        key = audio_key(run.job.tenant, run.job.id, file.number)
+        digest = hashlib.sha256()
+
+        async def hashed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                digest.update(chunk)
+                yield chunk
+
+        async with aclosing(self._fetch(file.url)) as chunks:
+            size = await self._blobs.put(key, hashed(chunks))
+        source = Source(file.name, blob=key, bytes=size, digest=digest.hexdigest(), url=file.url)
+        await self._records.fetched(run, file.number, source)
+        return replace(file, blob=key)
+
+    async def _heard(self, run: Run, file: FileState, task: Task) -> Transcript:
+        earlier = None
+        if file.checkpoint:
+            earlier = Earlier(load_standing(file.checkpoint["standing"]), await self._words(run.job, file))
+        marks = Marks(self._records, self._blobs, run, file)
+        async with self._blobs.file(file.blob or "") as audio:
+            return await self._pipeline.transcribe(audio, task, marks.note, earlier)
+
+    async def _words(self, job: Job, file: FileState) -> tuple[Word, ...]:
+        words: list[Word] = []
+        for part in (file.checkpoint or {}).get("parts", ()):
+            words += load_words(await self._blobs.read_bytes(_part(job, file.number, part)))
+        return tuple(words)
+
+    async def _forget(self, run: Run, ends: Sequence[FileEnd]) -> None:
+        """Delete the audio of files that went well."""
+        if self._limits.keep_audio:
+            return
+        done = [end.number for end in ends if end.error is None]
+        for number in done:
+            await self._blobs.delete(audio_key(run.job.tenant, run.job.id, number))
+        await self._records.forget_audio(run.job.id, done)
+
+
+class Marks:
+    """The checkpoints of one long recording."""
+
+    def __init__(self, records: Records, blobs: Blobs, run: Run, file: FileState) -> None:
+        self._records = records
+        self._blobs = blobs
+        self._run = run
+        self._number = file.number
+        self._parts: list[int] = list((file.checkpoint or {}).get("parts", ()))
+        self._words: list[Word] = []
+        self._clock = asyncio.get_running_loop().time
+        self._due = self._clock() + FIRST_CHECKPOINT
+
+    async def note(self, piece: Piece) -> None:
+        """Take what a window added; write it with what came before when it is time."""
+        self._words += piece.words
+        if self._clock() < self._due:
+            return
+        part = piece.standing.windows
+        await self._blobs.put_bytes(_part(self._run.job, self._number, part), dump_words(self._words))
+        parts = [*self._parts, part]
+        stored = {"standing": dump_standing(piece.standing), "parts": parts}
+        await self._records.checkpoint(self._run, self._number, piece.seconds_done, piece.seconds_total, stored)
+        self._parts, self._words = parts, []
+        self._due = self._clock() + CHECKPOINT
+
+
+class Ends:
+    """Ended files, written a few at a time."""
+
+    def __init__(self, records: Records, run: Run, then: Callable[[Run, Sequence[FileEnd]], Awaitable[None]]) -> None:
+        self._records = records
+        self._run = run
+        self._then = then
+        self._ended: list[FileEnd] = []
+        self._closed = asyncio.Event()
+
+    def add(self, end: FileEnd) -> None:
+        """Take one more."""
+        self._ended.append(end)
+
+    def close(self) -> None:
+        """Say that there are no more."""
+        self._closed.set()
+
+    async def write(self) -> None:
+        """Write what there is, again and again, until closed and empty."""
+        while not self._closed.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH):
+                    await self._closed.wait()
+            ends, self._ended = self._ended, []
+            if ends:
+                await self._records.ended(self._run, ends)
+                await self._then(self._run, ends)
+
+
+def _together(files: Sequence[FileState]) -> Sequence[FileState]:
+    """Return the files of the next step: one that often was not ended goes alone, so that it harms no other."""
+    suspicious = [file for file in files if file.tries >= ALONE_AFTER]
+    return suspicious[:1] or files
+
+
+def audio_key(tenant: str, job: str, number: int) -> str:
+    """Return where a file's audio lies."""
+    return f"{tenant}/audio/{job}/{number}"
+
+
+def _part(job: Job, number: int, part: int) -> str:
+    return f"{job.tenant}/parts/{job.id}/{number}/{part:08d}"
+
+
+def _fault(error: Exception) -> Fault:
+    """Return what callers are told of a failure."""
+    if isinstance(error, EngineError) or not isinstance(error, NautilusError):
+        error_id = uuid.uuid4().hex[:12]
+        log.error("a file of a job failed", error_id=error_id, exc_info=error)
+        code = getattr(error, "code", "internal_error")
+        code = code if isinstance(code, str) and isinstance(error, NautilusError) else "internal_error"
+        return Fault(code, f"The server could not transcribe this file. Quote error id {error_id} to its operator.")
+    return Fault(error.code, str(error))

@@ -1,0 +1,143 @@
+"""Jobs as durable workflows of DBOS: what has been enqueued runs to its end, whatever happens to this process.
+
+    enqueue ──▶ queue (a partition for each tenant) ──▶ transcribe_job:  begin ─▶ advance* ─▶ finish
+                                                                         └── each a step on the server's event loop
+
+DBOS has threads and an event loop of its own; the work itself goes on on the server's. It remembers which steps are
+done; how far a step came is in our own tables (`records`), so a step that is cut off goes on where it stood.
+
+`VERSION` names the shape of the workflow, not the release: a new release goes on with the jobs of the old one as long
+as the steps and their order stay. Source: docs.dbos.dev/python, queues and workflow recovery.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+from nautilus.jobs.job import Fault, Job, JobLimits
+from nautilus.jobs.runner import Outcome, Runner
+
+VERSION: Final = "1"
+QUEUE: Final = "jobs"
+FIRST_WAIT: Final = 1.0
+LONGEST_WAIT: Final = 60.0
+
+Result = TypeVar("Result")
+OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
+
+
+class Workflows:
+    """The durable side of jobs."""
+
+    def __init__(self, dbos: Any, enqueue: Callable[[Job, int], None], threads: Executor) -> None:
+        self._dbos = dbos
+        self._enqueue = enqueue
+        self._threads = threads
+
+    async def enqueue(self, job: Job, run: int = 0) -> None:
+        """Let a job be worked on, here or by another server on the same database. Twice the same does nothing."""
+        await self._in_thread(partial(self._enqueue, job, run))
+
+    async def recover(self, servers: list[str]) -> None:
+        """Queue again what servers that are gone were working on."""
+        await self._in_thread(partial(self._dbos._recover_pending_workflows, servers))  # noqa: SLF001 - it has no other name
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@asynccontextmanager
+async def open_workflows(
+    url: str, server: str, runner: Runner, limits: JobLimits, threads: Executor
+) -> AsyncIterator[Workflows]:
+    """Run the jobs of a database for the length of the block; `url` is where DBOS keeps its own tables.
+
+    At the end, jobs that are worked on are left as they stand: `recover` takes them up, here or elsewhere.
+    """
+    loop = asyncio.get_running_loop()
+    dbos, enqueue = await loop.run_in_executor(threads, partial(_launch, url, server, runner, limits, loop))
+    try:
+        yield Workflows(dbos, enqueue, threads)
+    finally:
+        await loop.run_in_executor(threads, partial(dbos.destroy, destroy_registry=True))
+
+
+def _launch(
+    url: str, server: str, runner: Runner, limits: JobLimits, loop: asyncio.AbstractEventLoop
+) -> tuple[Any, Callable[[Job, int], None]]:
+    from dbos import DBOS, SetEnqueueOptions, SetWorkflowID  # late: a third of a second, 36 MB
+
+    DBOS(
+        config={
+            "name": "nautilus",
+            "system_database_url": url,
+            "application_version": VERSION,
+            "executor_id": server,
+            "log_level": "WARNING",
+        }
+    )
+    transcribe_job = _define(DBOS, runner, limits, loop)
+    DBOS.launch()
+    DBOS.register_queue(
+        QUEUE,
+        worker_concurrency=limits.at_once,
+        partition_concurrency=limits.at_once_per_tenant,
+        polling_interval_sec=limits.poll_seconds,
+        on_conflict="always_update",
+    )
+
+    def enqueue(job: Job, run: int) -> None:
+        options = SetEnqueueOptions(queue_partition_key=job.tenant, priority=job.priority)
+        with SetWorkflowID(f"{job.id}.{run}"), options:
+            DBOS.enqueue_workflow(QUEUE, transcribe_job, job.id)
+
+    return DBOS, enqueue
+
+
+def _define(dbos: Any, runner: Runner, limits: JobLimits, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+    """Return the workflow of one job."""
+
+    async def on_loop(work: Coroutine[Any, Any, Result]) -> Result:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+
+    async def transcribe_job(job: str) -> None:
+        run = await on_loop(runner.begin(job))  # no step: each execution is a run of its own
+        if run is None:
+            return
+
+        async def advance() -> dict[str, Any]:
+            return _stored(await on_loop(runner.advance(run)))
+
+        async def finish() -> dict[str, Any]:
+            return _stored(await on_loop(runner.finish(run, gave_up)))
+
+        gave_up = await _until_done(dbos.step(name="advance")(advance), dbos.sleep_async, limits.patience)
+        await _until_done(dbos.step(name="finish")(finish), dbos.sleep_async, limits.patience)
+
+    workflow: Callable[..., Any] = dbos.workflow(name="transcribe_job", max_recovery_attempts=None)(transcribe_job)
+    return workflow
+
+
+async def _until_done(
+    step: Callable[[], Awaitable[dict[str, Any]]], sleep: Callable[[float], Awaitable[None]], patience: float
+) -> Fault | None:
+    """Repeat a step until nothing is left; return the fault that lasted too long, if one did."""
+    waited, wait = 0.0, FIRST_WAIT
+    while True:
+        outcome = await step()
+        if not outcome["left"]:
+            return None
+        if outcome["fault"] is None:
+            waited, wait = 0.0, FIRST_WAIT
+            continue
+        if waited >= patience:
+            return Fault.read(outcome["fault"])
+        await sleep(wait)
+        waited, wait = waited + wait, min(LONGEST_WAIT, 2 * wait)
+
+
+def _stored(outcome: Outcome) -> dict[str, Any]:
+    return {"left": outcome.left, "fault": outcome.fault.body() if outcome.fault else None}
