@@ -26,6 +26,7 @@ NautilusError
 ├── ConfigurationError          the operator must change a setting
 ├── ModelLoadError              the operator must look at a model
 └── EngineError                 a model raised while transcribing
+    └── ModelDiedError          its process died, twice
 """
 
 from collections.abc import Iterator
@@ -255,6 +256,12 @@ class EngineError(NautilusError):
     """The model raised while transcribing."""
 
     code = "engine_error"
+
+
+class ModelDiedError(EngineError):
+    """The model's process died while it heard this, and once more when it heard it again."""
+
+    code = "model_died"
 
 
 @contextmanager

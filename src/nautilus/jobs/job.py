@@ -46,6 +46,8 @@ class JobLimits:
     """How long results can be fetched after a job's end."""
     keep_audio: bool = False
     """Keep the audio as long as the results; otherwise it goes when its file is heard."""
+    checkpoint_seconds: float = 5.0
+    """How often a recording that takes longer writes down how far it came; a stop costs at most that much work."""
     patience: float = 3600.0
     """Seconds for which what may pass by itself (a full queue, a store that is away) is tried again."""
     poll_seconds: float = 0.5

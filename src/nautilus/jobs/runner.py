@@ -21,6 +21,7 @@ from nautilus.errors import (
     BadRequestError,
     EngineError,
     FetchError,
+    ModelDiedError,
     ModelLoadError,
     NautilusError,
     NotReadyError,
@@ -43,11 +44,11 @@ GROUP: Final = 256
 FLUSH: Final = 0.5
 """Seconds for which ended files wait to be written together."""
 FIRST_CHECKPOINT: Final = 1.0
-"""Seconds after which a recording's first checkpoint is written; short ones never need one."""
-CHECKPOINT: Final = 5.0
-"""Seconds between later ones."""
-FETCHES: Final = 4
-"""How often an address is asked that fails in a way that may pass; other files go on meanwhile."""
+"""Seconds after which a recording's first checkpoint is written at the latest; short ones never need one."""
+TRIES: Final = 8
+"""How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
+DOUBTFUL: Final = (FetchError, ModelDiedError)
+"""Such ways: its address may answer another time; the model's process may have been killed for something else."""
 ALONE_AFTER: Final = 5
 """Tries without coming further after which a file is heard alone: it may be what stops the server."""
 MOST_TRIES: Final = 25
@@ -146,7 +147,7 @@ class Runner:
         ends = Ends(self._records, run, self._forget)
         waiting = iter(files)
         passing: list[Exception] = []
-        unfetched: list[Exception] = []
+        doubtful: list[Exception] = []
 
         async def work() -> None:
             for file in waiting:
@@ -156,8 +157,8 @@ class Runner:
                     ends.add(await self._end(run, file, task))
                 except PASSING as error:
                     passing.append(error)
-                except FetchError as error:
-                    unfetched.append(error)
+                except DOUBTFUL as error:
+                    doubtful.append(error)
 
         with first_error():
             async with asyncio.TaskGroup() as tasks:
@@ -166,7 +167,7 @@ class Runner:
                     for _ in range(min(self._limits.files_at_once, len(files))):
                         workers.create_task(work())
                 ends.close()
-        waits_for = passing or (unfetched if len(unfetched) == len(files) else [])
+        waits_for = passing or (doubtful if len(doubtful) == len(files) else [])
         return Outcome(left=True, fault=_fault(waits_for[0]) if waits_for else None)
 
     async def _end(self, run: Run, file: FileState, task: Task) -> FileEnd:
@@ -184,7 +185,7 @@ class Runner:
         except (*PASSING, SupersededError):
             raise
         except Exception as error:
-            if isinstance(error, FetchError) and file.tries + 1 < FETCHES:
+            if isinstance(error, DOUBTFUL) and file.tries + 1 < TRIES:
                 raise
             return FileEnd(file.number, file.seconds_done, error=_fault(error))
 
@@ -209,7 +210,7 @@ class Runner:
         earlier = None
         if file.checkpoint:
             earlier = Earlier(load_standing(file.checkpoint["standing"]), await self._words(run.job, file))
-        marks = Marks(self._records, self._blobs, run, file)
+        marks = Marks(self._records, self._blobs, run, file, self._limits.checkpoint_seconds)
         async with self._blobs.file(file.blob or "") as audio:
             return await self._pipeline.transcribe(audio, task, marks.note, earlier)
 
@@ -232,7 +233,7 @@ class Runner:
 class Marks:
     """The checkpoints of one long recording."""
 
-    def __init__(self, records: Records, blobs: Blobs, run: Run, file: FileState) -> None:
+    def __init__(self, records: Records, blobs: Blobs, run: Run, file: FileState, every: float) -> None:
         self._records = records
         self._blobs = blobs
         self._run = run
@@ -240,7 +241,8 @@ class Marks:
         self._parts: list[int] = list((file.checkpoint or {}).get("parts", ()))
         self._words: list[Word] = []
         self._clock = asyncio.get_running_loop().time
-        self._due = self._clock() + FIRST_CHECKPOINT
+        self._every = every
+        self._due = self._clock() + min(FIRST_CHECKPOINT, every)
 
     async def note(self, piece: Piece) -> None:
         """Take what a window added; write it with what came before when it is time."""
@@ -253,7 +255,7 @@ class Marks:
         stored = {"standing": dump_standing(piece.standing), "parts": parts}
         await self._records.checkpoint(self._run, self._number, piece.seconds_done, piece.seconds_total, stored)
         self._parts, self._words = parts, []
-        self._due = self._clock() + CHECKPOINT
+        self._due = self._clock() + self._every
 
 
 class Ends:

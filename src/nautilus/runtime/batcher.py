@@ -18,7 +18,7 @@ from math import ceil
 from typing import TypeAlias
 
 from nautilus.engines.base import EngineInfo
-from nautilus.errors import EngineError, OverloadedError
+from nautilus.errors import EngineError, ModelDiedError, OverloadedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
@@ -200,7 +200,8 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             self._meters.failures.add()
             if len(batch) == 1:
-                _fail(batch[0], EngineError(f"The model failed: {error}"), cause=error)
+                failed = error if isinstance(error, ModelDiedError) else EngineError(f"The model failed: {error}")
+                _fail(batch[0], failed, cause=error)
                 return
             # One bad clip must not fail its neighbours: halve until it stands alone.
             middle = len(batch) // 2
@@ -239,5 +240,6 @@ async def _no_steps(steps: object, sounds: object) -> Sequence[None]:
 
 def _fail(ticket: Ticket, error: EngineError, cause: BaseException | None = None) -> None:
     if not ticket.result.done():
-        error.__cause__ = cause
+        if error is not cause:
+            error.__cause__ = cause
         ticket.result.set_exception(error)

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from nautilus.engines.base import Live, Report
-from nautilus.errors import EngineError, ModelLoadError
+from nautilus.errors import ModelDiedError, ModelLoadError
 from nautilus.observe import Count
 from nautilus.runtime import model_process as protocol
 from nautilus.runtime.arena import Arena, new_memory
@@ -93,7 +93,7 @@ class Supervisor:
                     await self._restart()
                 return await self.process.transcribe(batch, options)
         except DiedError:
-            raise EngineError(DIED) from None
+            raise ModelDiedError(DIED) from None
         finally:
             self._suspects -= 1
             if not self._suspects:
@@ -107,7 +107,7 @@ class Supervisor:
         try:
             self.process = await ModelProcess.start(replace(self._job, wanted=sizing), log.info)
         except ModelLoadError as error:
-            raise EngineError(f"The process of the model died and could not be started again: {error}") from error
+            raise ModelDiedError(f"The process of the model died and could not be started again: {error}") from error
 
     def end(self) -> None:
         """End the process, whatever it is at."""

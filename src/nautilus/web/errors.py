@@ -59,6 +59,7 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.ConfigurationError: Row(500, "server_error", public=False),
     errors.ModelLoadError: Row(503, "server_error", public=False),
     errors.EngineError: Row(500, "server_error", public=False),
+    errors.ModelDiedError: Row(500, "server_error", public=False),
 }
 """Every class of errors has a row: a test walks the tree."""
 
