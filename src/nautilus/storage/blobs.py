@@ -93,7 +93,7 @@ class S3Options:
     secret_access_key: str = ""
 
 
-def open_blobs(url: str, s3: S3Options) -> "StoredBlobs":
+def open_blobs(url: str, s3: S3Options = S3Options()) -> "StoredBlobs":
     """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path. Raises ConfigurationError."""
     if url.startswith("s3://"):
         return StoredBlobs(_s3(url, s3), None)
@@ -260,7 +260,9 @@ def _storage_errors(blobs: StoredBlobs) -> Iterator[None]:
     """Tell a store that is down, full or closed to us from a blob that is not there."""
     try:
         yield
-    except NotFoundError as error:
-        raise FileNotFoundError(str(error)) from error
-    except BaseError as error:
+    except (NotFoundError, FileNotFoundError) as error:
+        if "NoSuchBucket" in str(error):
+            raise StorageError(f"{blobs} cannot be used: NoSuchBucket") from error
+        raise FileNotFoundError("There is no such blob.") from error
+    except (BaseError, PermissionError) as error:
         raise StorageError(f"{blobs} cannot be used: {error}") from error
