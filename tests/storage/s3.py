@@ -26,7 +26,7 @@ def running_s3() -> Iterator[S3Options]:
     if not SERVER.exists():
         pytest.skip("there is no S3 server; `make .venv-s3/.done` installs one")
     url = f"http://127.0.0.1:{free_port()}"
-    command = [SERVER, "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    command: list[str | Path] = [SERVER, "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for(url, process)

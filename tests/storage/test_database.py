@@ -2,19 +2,16 @@
 
 import asyncio
 import json
-import resource
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.errors import ConfigurationError, StorageError
-from nautilus.storage.database import Database, State, open_database
+from nautilus.storage.database import Database, open_database
 from nautilus.storage.tables import job_files, jobs, servers
 from tests.storage.postgres import Postgres
 
@@ -35,10 +32,13 @@ async def test_what_was_committed_is_there(database: Database) -> None:
 
 
 async def test_a_block_that_fails_leaves_nothing(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError):
+    async def fail() -> None:
         async with database.begin() as connection:
             await connection.execute(insert(servers), [server("a")])
             raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
     assert await count(database) == 0
 
 
@@ -141,11 +141,15 @@ async def test_a_postgres_that_crashes_between_two_transactions_costs_no_failure
 async def test_a_postgres_that_crashes_in_a_transaction_is_a_storage_error(postgres: Postgres) -> None:
     async with open_database(postgres.new_database(), check=False) as database:
         await database.upgrade()
-        with pytest.raises(StorageError):
+
+        async def write() -> None:
             async with database.begin() as connection:
                 await connection.execute(insert(servers), [server("a")])
                 postgres.restart()
                 await connection.execute(insert(servers), [server("b")])
+
+        with pytest.raises(StorageError):
+            await write()
         assert await count(database) == 0
 
 

@@ -8,16 +8,21 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
+from sqlalchemy.exc import IntegrityError
 
+from nautilus.storage.audit import audited
 from nautilus.storage.blobs import Blobs
 from nautilus.storage.database import Database
-from nautilus.storage.sweep import BATCH, audited
 from nautilus.storage.tables import cached
+
+BATCH: Final = 200
+"""Entries that go in one transaction."""
 
 VERSION: Final = 1
 """Of what is stored: another one makes old entries useless."""
@@ -74,7 +79,7 @@ class ResultCache:
         try:
             data = await self._blobs.read_bytes(found.blob)
         except FileNotFoundError:  # deleted behind our back
-            await self._forget([found], "lost")
+            await self._forget([found], "transcript lost")
             self.misses += 1
             return None
         self.hits += 1
@@ -86,10 +91,11 @@ class ResultCache:
             return
         blob, now = f"{tenant}/cache/{key}", self._now()
         await self._blobs.put_bytes(blob, data)
-        async with self._database.begin() as connection:
-            await connection.execute(delete(cached).where(cached.c.tenant == tenant, cached.c.digest == key))
-            row = {"tenant": tenant, "digest": key, "blob": blob, "bytes": len(data)}
-            await connection.execute(insert(cached).values(**row, created_at=now, used_at=now))
+        row = {"tenant": tenant, "digest": key, "blob": blob, "bytes": len(data), "created_at": now, "used_at": now}
+        with suppress(IntegrityError):  # somebody put the same just now
+            async with self._database.begin() as connection:
+                await connection.execute(delete(cached).where(cached.c.tenant == tenant, cached.c.digest == key))
+                await connection.execute(insert(cached), [row])
         self._unchecked += len(data)
         if self._unchecked > self._limits.max_bytes * SLACK:
             await self.trim()
@@ -99,11 +105,11 @@ class ResultCache:
         self._unchecked = 0
         count = 0
         while rows := await self._too_many():
-            await self._forget(rows, "expired")
+            await self._forget(rows, "transcript expired")
             count += len(rows)
         return count
 
-    async def _fresh(self, tenant: str, key: str) -> "Row[Any] | None":
+    async def _fresh(self, tenant: str, key: str) -> Row[Any] | None:
         now = self._now()
         mine = (cached.c.tenant == tenant, cached.c.digest == key)
         wanted = select(cached).where(*mine, cached.c.created_at > now - self._limits.max_seconds)
@@ -114,7 +120,7 @@ class ResultCache:
                 await connection.execute(update(cached).where(*mine).values(used_at=now))
         return found
 
-    async def _too_many(self) -> "list[Row[Any]]":
+    async def _too_many(self) -> list[Row[Any]]:
         """Return entries that must go, at most one batch of them."""
         async with self._database.reading() as connection:
             total = (await connection.execute(select(func.coalesce(func.sum(cached.c.bytes), 0)))).scalar_one()
@@ -132,10 +138,11 @@ class ResultCache:
                 excess -= row.bytes
             return going
 
-    async def _forget(self, rows: "list[Row[Any]]", why: str) -> None:
+    async def _forget(self, rows: list[Row[Any]], why: str) -> None:
         for row in rows:
             await self._blobs.delete(row.blob)
         which = or_(*((cached.c.tenant == row.tenant) & (cached.c.digest == row.digest) for row in rows))
         async with self._database.begin() as connection:
-            await connection.execute(delete(cached).where(which))
-            await audited(connection, self._now(), f"cache {why}", [(row.tenant, row.blob) for row in rows])
+            deletion = delete(cached).where(which).returning(cached.c.tenant, cached.c.blob)
+            gone = [(tenant, blob) for tenant, blob in await connection.execute(deletion)]
+            await audited(connection, self._now(), "cache", why, gone)

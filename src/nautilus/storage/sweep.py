@@ -4,25 +4,24 @@ A blob is deleted before its row: what is cut off in between is found again by t
 several servers at once, does nothing twice, returns how many things it deleted, and raises StorageError.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Table, and_, delete, exists, insert, or_, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Column, ColumnElement, Table, and_, delete, exists, or_, select, tuple_, update
 
+from nautilus.storage.audit import ALL, audited
 from nautilus.storage.blobs import Blobs, Stored
 from nautilus.storage.database import Database
 from nautilus.storage.settings import StorageSettings
-from nautilus.storage.tables import audit, cached, deliveries, job_events, job_files, jobs, requests, uploads
+from nautilus.storage.tables import cached, deliveries, job_events, job_files, jobs, requests, uploads
 
 BATCH: Final = 200
 """Rows of one transaction: others write in between."""
 
-ACTOR: Final = "retention"
-ALL: Final = "*"
-"""The tenant of what was deleted of many."""
+FEW: Final = 10
+"""Jobs of one transaction: a job may have 10,000 files."""
 
+ACTOR: Final = "retention"
 ENDED: Final = ("completed", "failed", "cancelled")
 
 BLOBS: Final[tuple[Column[Any], ...]] = (job_files.c.blob, job_files.c.result, uploads.c.blob, cached.c.blob)
@@ -55,7 +54,7 @@ async def sweep(database: Database, blobs: Blobs, settings: StorageSettings, now
 
 
 async def expired_uploads(database: Database, blobs: Blobs, now: float) -> int:
-    """Delete uploads past their time that no job has taken."""
+    """Delete uploads past their time, which no job may take any more; audio that one has taken stays."""
     count = 0
     taken = exists().where(job_files.c.blob == uploads.c.blob)
     due = select(uploads.c.id, uploads.c.tenant, uploads.c.blob, taken).where(uploads.c.expires_at <= now).limit(BATCH)
@@ -63,10 +62,8 @@ async def expired_uploads(database: Database, blobs: Blobs, now: float) -> int:
         for *_, blob, in_use in rows:
             if not in_use:
                 await blobs.delete(blob)
-        async with database.begin() as connection:
-            await connection.execute(delete(uploads).where(uploads.c.id.in_([row.id for row in rows])))
-            await audited(connection, now, "upload expired", [(row.tenant, row.id) for row in rows])
-        count += len(rows)
+        which = uploads.c.id.in_([row.id for row in rows])
+        count += await _delete_named(database, uploads, which, "upload expired", now)
     return count
 
 
@@ -81,7 +78,7 @@ async def expired_results(database: Database, blobs: Blobs, now: float) -> int:
                 await connection.execute(delete(job_events).where(job_events.c.job == job))
                 still = and_(jobs.c.id == job, jobs.c.status.in_(ENDED), jobs.c.expires_at <= now)
                 done = await connection.execute(update(jobs).where(still).values(status="expired"))
-                await audited(connection, now, "results expired", [(tenant, job)] * done.rowcount)
+                await audited(connection, now, ACTOR, "results expired", [(tenant, job)] * done.rowcount)
             count += done.rowcount
     return count
 
@@ -102,9 +99,9 @@ async def _delete_files(database: Database, blobs: Blobs, job: str) -> None:
 async def old_jobs(database: Database, before: float, now: float) -> int:
     """Delete jobs whose results expired before that time, and webhooks from before it that are not under way."""
     due = and_(jobs.c.status == "expired", jobs.c.expires_at < before)
-    gone = await _delete_rows(database, jobs, due, "job forgotten", now)
+    gone = await _delete_due(database, jobs, due, "job forgotten", now)
     ended = and_(deliveries.c.status != "pending", deliveries.c.created_at < before)
-    await _delete_rows(database, deliveries, ended, "webhook forgotten", now)
+    await _delete_due(database, deliveries, ended, "webhook forgotten", now)
     return gone
 
 
@@ -151,18 +148,8 @@ async def _delete_orphans(database: Database, blobs: Blobs, batch: list[Stored],
     for key in lost:
         await blobs.delete(key)
     async with database.begin() as connection:
-        await audited(connection, now, "orphan deleted", [(key.partition("/")[0], key) for key in lost])
+        await audited(connection, now, ACTOR, "orphan deleted", [(key.partition("/")[0], key) for key in lost])
     return len(lost)
-
-
-async def audited(connection: AsyncConnection, now: float, action: str, what: Iterable[tuple[str, str]]) -> None:
-    """Write down that each (tenant, subject) was deleted, in the transaction that deletes it."""
-    rows = [
-        {"at": now, "tenant": tenant[:64], "actor": ACTOR, "action": action, "subject": subject}
-        for tenant, subject in what
-    ]
-    if rows:
-        await connection.execute(insert(audit), rows)
 
 
 async def _rows(database: Database, query: Any) -> list[Any]:
@@ -170,20 +157,29 @@ async def _rows(database: Database, query: Any) -> list[Any]:
         return list((await connection.execute(query)).all())
 
 
-async def _delete_rows(database: Database, table: Table, due: ColumnElement[bool], action: str, now: float) -> int:
-    """Delete rows that have an id and a tenant, each one audited."""
+async def _delete_due(database: Database, table: Table, due: ColumnElement[bool], action: str, now: float) -> int:
+    """Delete rows that have an id and a tenant, a few at a time: what belongs to them goes with them."""
     count = 0
-    while rows := await _rows(database, select(table.c.id, table.c.tenant).where(due).limit(BATCH)):
-        async with database.begin() as connection:
-            await connection.execute(delete(table).where(table.c.id.in_([row.id for row in rows])))
-            await audited(connection, now, action, [(row.tenant, row.id) for row in rows])
-        count += len(rows)
+    while rows := await _rows(database, select(table.c.id).where(due).limit(FEW)):
+        which = and_(table.c.id.in_([row.id for row in rows]), due)
+        count += await _delete_named(database, table, which, action, now)
     return count
+
+
+async def _delete_named(database: Database, table: Table, which: ColumnElement[bool], action: str, now: float) -> int:
+    """Delete rows that have an id and a tenant, each one audited."""
+    async with database.begin() as connection:
+        deletion = delete(table).where(which).returning(table.c.tenant, table.c.id)
+        gone = [(tenant, subject) for tenant, subject in await connection.execute(deletion)]
+        await audited(connection, now, ACTOR, action, gone)
+    return len(gone)
 
 
 async def _delete_counted(database: Database, deletion: Any, what: str, now: float) -> int:
     """Delete rows that nobody would name, the batch audited as one."""
     async with database.begin() as connection:
         done = await connection.execute(deletion)
-        await audited(connection, now, f"{what} forgotten", [(ALL, f"{done.rowcount} {what}")] if done.rowcount else [])
+        await audited(
+            connection, now, ACTOR, f"{what} forgotten", [(ALL, f"{done.rowcount} {what}")] if done.rowcount else []
+        )
     return int(done.rowcount)

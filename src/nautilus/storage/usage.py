@@ -7,7 +7,7 @@ database, and one that is down costs rows only when it stays down. What finds no
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 DAY: Final = 86400
 ROOM: Final = 10_000
 BATCH: Final = 500
+REFUSED: Final = (SQLAlchemyError, OverflowError)
+"""How a database says that it cannot hold a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,19 @@ class UsageLog:
             batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
             try:
                 await self._insert(batch)
-            except SQLAlchemyError as error:
-                log.error("usage was refused by the database", rows=len(batch), exc_info=error)
-                self.dropped += len(batch)
+            except REFUSED:
+                await self._insert_each(batch)
             for _ in batch:
                 self._waiting.popleft()
+
+    async def _insert_each(self, batch: Sequence[Use]) -> None:
+        """Let a row that the database refuses cost no other."""
+        for use in batch:
+            try:
+                await self._insert([use])
+            except REFUSED:
+                log.exception("usage was refused by the database", request=use.request)
+                self.dropped += 1
 
     async def _insert(self, batch: Sequence[Use]) -> None:
         async with self._database.begin() as connection:
@@ -104,19 +114,21 @@ class UsageLog:
 @asynccontextmanager
 async def open_usage(database: Database, every: float = 1.0, room: int = ROOM) -> AsyncIterator[UsageLog]:
     """Give a log that is written each second, and once more at the end of the block."""
-    usage = UsageLog(database, room)
+    usage, over = UsageLog(database, room), asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        writer = group.create_task(_write_on(usage, every))
+        group.create_task(_write_on(usage, every, over))
         try:
             yield usage
         finally:
-            writer.cancel()
+            over.set()
     await _try_to_write(usage)
 
 
-async def _write_on(usage: UsageLog, every: float) -> None:
-    while True:
-        await asyncio.sleep(every)
+async def _write_on(usage: UsageLog, every: float, over: asyncio.Event) -> None:
+    while not over.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await over.wait()
         await _try_to_write(usage)
 
 
