@@ -92,6 +92,24 @@ async def test_who_reads_waits_for_no_writer(database: Database) -> None:
     assert await count(database) == 1
 
 
+async def test_callers_who_leave_in_the_middle_hold_nobody_up(database: Database) -> None:
+    async def add(name: str) -> None:
+        async with database.begin() as connection:
+            await connection.execute(insert(servers), [server(name)])
+            await connection.execute(select(func.count()).select_from(servers))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(100):
+            task = group.create_task(add(f"left-{number}"))
+            asyncio.get_running_loop().call_later(number * 0.0005, task.cancel)
+    async with asyncio.timeout(20):
+        for number in range(20):
+            await add(f"stayed-{number}")
+    async with database.reading() as connection:
+        stayed = select(func.count()).where(servers.c.id.startswith("stayed"))
+        assert (await connection.execute(stayed)).scalar_one() == 20
+
+
 async def test_it_tells_where_it_is_but_no_password(tmp_path: Path) -> None:
     async with open_database("postgresql://me:secret@127.0.0.1:1/x", check=False) as database:
         assert "secret" not in repr(database)

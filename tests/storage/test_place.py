@@ -9,11 +9,13 @@ from pydantic import SecretStr
 from nautilus.errors import ConfigurationError
 from nautilus.settings import load_settings
 from nautilus.storage.blobs import S3Options, StoredBlobs
+from nautilus.storage.database import open_database
 from nautilus.storage.place import open_place
 from nautilus.storage.sealed import SealedBlobs
 from nautilus.storage.settings import StorageSettings
 from tests.storage.postgres import Postgres
 from tests.storage.s3 import new_bucket
+from tests.storage.test_blobs import files
 
 KEY = "k:" + base64.b64encode(bytes(32)).decode()
 
@@ -22,7 +24,7 @@ async def test_everything_lies_in_the_data_folder_by_default(tmp_path: Path) -> 
     async with open_place(StorageSettings(data_dir=tmp_path / "data")) as place:
         assert (place.database.is_sqlite, type(place.blobs)) == (True, StoredBlobs)
         await place.blobs.put_bytes("t/audio/1", b"x")
-    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    found = {path.relative_to(tmp_path).as_posix() for path in files(tmp_path)}
     assert found == {"data/nautilus.db", "data/blobs/t/audio/1"}
 
 
@@ -54,8 +56,6 @@ async def test_another_database_and_another_store_are_one_setting_each(
     with pytest.raises(ConfigurationError, match="nautilus db upgrade"):
         async with open_place(settings):
             pass
-    from nautilus.storage.database import open_database
-
     async with open_database(settings.database_url.get_secret_value(), check=False) as database:
         await database.upgrade()
     async with open_place(settings) as place:

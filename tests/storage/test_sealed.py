@@ -2,8 +2,9 @@
 
 import base64
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from nautilus.errors import ConfigurationError, StorageError
 from nautilus.storage.blobs import Blobs, open_blobs
 from nautilus.storage.sealed import MAGIC, PIECE, TAG, WRAPPED, MasterKeys, SealedBlobs, read_master_keys
+from tests.storage.test_blobs import files
 
 OLD = MasterKeys({"old": b"o" * 32})
 BOTH = MasterKeys({"new": b"n" * 32, "old": b"o" * 32})
@@ -26,7 +28,7 @@ def inner(tmp_path: Path) -> Blobs:
 
 async def test_nothing_of_a_blob_is_on_the_disk(inner: Blobs, tmp_path: Path) -> None:
     await SealedBlobs(inner, OLD).put_bytes("t/audio/1", b"what was said" * 1000)
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    written = b"".join(path.read_bytes() for path in files(tmp_path))
     assert len(written) == START + 13_000 + TAG
     assert b"said" not in written
 
@@ -61,7 +63,7 @@ def flipped(data: bytes, at: int) -> bytes:
 
 
 FULL_PIECE = PIECE + TAG
-WRONG = {
+WRONG: Final[dict[str, Callable[[bytes], bytes]]] = {
     "a byte of the magic": lambda data: flipped(data, 0),
     "the version": lambda data: flipped(data, len(MAGIC) - 1),
     "the length of the name": lambda data: flipped(data, len(MAGIC)),

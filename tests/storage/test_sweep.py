@@ -152,7 +152,9 @@ async def test_expired_jobs_are_forgotten_later_with_all_that_is_theirs(database
 async def test_old_events_go_but_not_those_of_jobs_that_run(database: Database) -> None:
     await add(database, jobs, job("done", "completed", None), job("running", "processing", None))
     for name in ("done", "running"):
-        rows = ({"job": name, "number": n, "at": float(n), "kind": "k", "data": {}} for n in range(450))
+        rows: list[dict[str, Any]] = [
+            {"job": name, "number": n, "at": float(n), "kind": "k", "data": {}} for n in range(450)
+        ]
         await add(database, job_events, *rows)
     assert await old_events(database, 440.0, NOW) == 440
     assert await count(database, job_events) == 460

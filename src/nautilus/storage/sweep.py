@@ -85,7 +85,7 @@ async def expired_results(database: Database, blobs: Blobs, now: float) -> int:
 
 async def _delete_files(database: Database, blobs: Blobs, job: str) -> None:
     """Delete the blobs of a job's files, and how far they were heard."""
-    kept = or_(job_files.c.blob.is_not(None), job_files.c.result.is_not(None))
+    kept = or_(*(column.is_not(None) for column in (job_files.c.blob, job_files.c.result, job_files.c.checkpoint)))
     due = select(job_files.c.number, job_files.c.blob, job_files.c.result).where(job_files.c.job == job, kept)
     while rows := await _rows(database, due.limit(BATCH)):
         for _, audio, result in rows:
