@@ -32,12 +32,22 @@ $(VENV)/.full: $(VENV)/.dev
 	$(BIN)/pip install -q -c constraints.txt -e '.[nemo]'
 	@touch $@
 
+# What tests talk to: Debian packages, and an S3 API server whose versions are not ours.
+$(VENV)/.system: scripts/system-packages.sh | $(BIN)/python
+	scripts/system-packages.sh
+	@touch $@
+
+$(VENV)-s3/.done: tests/storage/s3-requirements.txt
+	$(PYTHON) -m venv $(VENV)-s3
+	$(VENV)-s3/bin/pip install -q -r $<
+	@touch $@
+
 setup: $(VENV)/.full ## a virtual environment with everything
 
 serve: $(VENV)/.serve ## run the server on 127.0.0.1:8000 (MODEL=name for another model)
 	$(BIN)/nautilus serve $(if $(MODEL),--model $(MODEL))
 
-test: $(VENV)/.full ## the full test suite
+test: $(VENV)/.full $(VENV)/.system $(VENV)-s3/.done ## the full test suite
 	$(BIN)/python -m pytest
 
 check: fmt-check lint types layers ## format, lint, types and layers
@@ -68,4 +78,4 @@ accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-s3 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -22,9 +22,12 @@ from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.jobs.job import JobLimits
 from nautilus.settings import Settings
+from nautilus.storage.blobs import S3Options
 from nautilus.storage.settings import StorageSettings
 from nautilus.web.app import create_app
 from tests.engines.models import TinyModels
+from tests.storage.postgres import Postgres, running_postgres
+from tests.storage.s3 import running_s3
 
 ROOT = Path(__file__).parent.parent
 
@@ -149,3 +152,17 @@ def embedded_onnx(embedded: Bundle) -> Engine:
 def embedded_nemo(nemo: None, embedded: Bundle) -> Engine:  # noqa: ARG001 - must be there
     """NeMo's engine on the embedded model's `.nemo` file."""
     return NemoStreamingEngine(embedded.name, embedded.folder / "model.nemo")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Options]:
+    """An S3 API server, and what to reach it by."""
+    with running_s3() as options:
+        yield options

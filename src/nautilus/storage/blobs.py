@@ -23,6 +23,9 @@ from nautilus.errors import ConfigurationError, StorageError
 CHUNK: Final = 1024**2
 """Bytes that are read at once."""
 
+AT_ONCE: Final = 1000
+"""Blobs that an S3 store deletes at once."""
+
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){2,5}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,5}")
 _STAGED: Final = re.compile(r".+#\d+")
@@ -93,7 +96,10 @@ class S3Options:
     secret_access_key: str = ""
 
 
-def open_blobs(url: str, s3: S3Options) -> "StoredBlobs":
+AWS: Final = S3Options()
+
+
+def open_blobs(url: str, s3: S3Options = AWS) -> "StoredBlobs":
     """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path. Raises ConfigurationError."""
     if url.startswith("s3://"):
         return StoredBlobs(_s3(url, s3), None)
@@ -191,8 +197,13 @@ class StoredBlobs:
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(f"not a prefix of blobs' names: {prefix!r}")
         keys = [stored.key async for stored in self.listed(prefix)]
-        for key in keys:
-            await self.delete(key)
+        if isinstance(self._store, LocalStore):
+            for key in keys:
+                await self.delete(key)
+            return len(keys)
+        with _storage_errors(self):
+            for start in range(0, len(keys), AT_ONCE):
+                await obstore.delete_async(self._store, keys[start : start + AT_ONCE])
         return len(keys)
 
     async def presigned_put(self, key: str, seconds: int) -> str | None:
@@ -207,7 +218,8 @@ class StoredBlobs:
         with _storage_errors(self):
             async for batch in obstore.list(self._store, prefix or None, chunk_size=500):
                 for entry in batch:
-                    yield Stored(entry["path"], entry["size"], entry["last_modified"].timestamp())
+                    if _KEY.fullmatch(entry["path"]):  # other files are not ours
+                        yield Stored(entry["path"], entry["size"], entry["last_modified"].timestamp())
 
     async def discard_unfinished(self, before: float) -> int:
         """Delete half-written files; an S3 store does so by a lifecycle rule of the bucket."""
@@ -260,7 +272,9 @@ def _storage_errors(blobs: StoredBlobs) -> Iterator[None]:
     """Tell a store that is down, full or closed to us from a blob that is not there."""
     try:
         yield
-    except NotFoundError as error:
-        raise FileNotFoundError(str(error)) from error
-    except BaseError as error:
+    except (NotFoundError, FileNotFoundError) as error:
+        if "NoSuchBucket" in str(error):
+            raise StorageError(f"{blobs} cannot be used: NoSuchBucket") from error
+        raise FileNotFoundError("There is no such blob.") from error
+    except (BaseError, PermissionError) as error:
         raise StorageError(f"{blobs} cannot be used: {error}") from error

@@ -29,6 +29,9 @@ metadata: Final = MetaData(
     }
 )
 
+OptionalJson: Final = JSON(none_as_null=True)
+"""Where there is nothing, there is NULL and not JSON's `null`."""
+
 jobs: Final = Table(
     "jobs",
     metadata,
@@ -46,7 +49,7 @@ jobs: Final = Table(
     Column("files_failed", Integer, nullable=False, default=0),
     Column("seconds_total", Float),  # of audio, where known
     Column("seconds_done", Float, nullable=False, default=0.0),
-    Column("error", JSON),
+    Column("error", OptionalJson),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("completed_at", Float),
@@ -70,9 +73,9 @@ job_files: Final = Table(
     Column("status", String(16), nullable=False),
     Column("seconds", Float),  # of audio, where known
     Column("seconds_done", Float, nullable=False, default=0.0),
-    Column("error", JSON),
+    Column("error", OptionalJson),
     Column("result", Text),  # the blob of its transcript
-    Column("checkpoint", JSON),  # how far a long recording came
+    Column("checkpoint", OptionalJson),  # how far a long recording came
     Column("tries", Integer, nullable=False, default=0),  # how often it was begun since it last came further
     Index("ix_job_files_status", "job", "status", "number"),
     Index("ix_job_files_blob", "blob"),  # to find what a blob belongs to
