@@ -1,6 +1,7 @@
 import asyncio
 import base64
 import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from nautilus.jobs.deliveries import Delivery, list_dead, redeliver
 from nautilus.jobs.webhook import SCHEDULE, WebhookSettings, payload
 from nautilus.outside.door import Outside
 from nautilus.outside.limits import OutsideLimits
+from tests.conftest import ROOT
 from tests.jobs.conftest import PlainDatabase
 from tests.jobs.rows import START, Line, notice, rows, write
 from tests.outside.server import HERE, Names, Request, always, head, serving
@@ -92,6 +94,24 @@ async def test_a_webhook_arrives_signed(database: PlainDatabase) -> None:
     told = Webhook(SECRET.get_secret_value()).verify(request.body, request.headers)
     assert told == json.loads(payload("completed", {"id": "job_1"}, START))
     assert (row.attempts, row.delivered_at, row.error) == (1, clock.time, None)
+
+
+async def test_the_receiver_of_the_documents_takes_it(database: PlainDatabase) -> None:
+    clock, example = Clock(), ROOT / "docs" / "examples" / "receive_webhooks.py"
+    clock.time = time.time()
+    program = (sys.executable, str(example), SECRET.get_secret_value(), "0")
+    receiver = await asyncio.create_subprocess_exec(*program, stdout=asyncio.subprocess.PIPE)
+    assert receiver.stdout is not None
+    try:
+        port = int((await receiver.stdout.readline()).split()[-1])
+        async with courier(database, clock) as one:
+            await write(database, notice(f"http://127.0.0.1:{port}/"), now=clock.time)
+            one.wake()
+            await until(database, status="delivered")
+        assert await receiver.stdout.readline() == b"transcription.job.completed job_1\n"
+    finally:
+        receiver.terminate()
+        await receiver.wait()
 
 
 async def test_a_receiver_down_for_an_hour_gets_it_with_the_same_id(database: PlainDatabase) -> None:
@@ -207,8 +227,10 @@ async def test_a_receiver_that_never_answers_is_left(database: PlainDatabase) ->
         stop.set()
 
 
-@pytest.mark.parametrize("piece", [b"x" * 100_000, b""])
-async def test_a_body_that_never_ends_is_a_delivery_all_the_same(database: PlainDatabase, piece: bytes) -> None:
+@pytest.mark.parametrize(("piece", "seconds"), [(b"x" * 100_000, 5.0), (b"", 5.0), (b"", 0.3)])
+async def test_a_body_that_never_ends_is_a_delivery_all_the_same(
+    database: PlainDatabase, piece: bytes, seconds: float
+) -> None:
     hung_up = asyncio.Event()
 
     async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
@@ -221,7 +243,8 @@ async def test_a_body_that_never_ends_is_a_delivery_all_the_same(database: Plain
         finally:
             hung_up.set()
 
-    async with serving(answer) as receiver, courier(database, Clock()) as one:
+    settings = replace(SETTINGS, timeout=seconds)
+    async with serving(answer) as receiver, courier(database, Clock(), settings) as one:
         await write(database, notice(receiver.url))
         one.wake()
         await until(database, status="delivered")

@@ -94,6 +94,11 @@ def test_a_body_tells_what_ended_and_when() -> None:
     }
 
 
+def test_a_body_can_always_be_sent() -> None:
+    told = payload("cancelled", {"id": "job_1", "metadata": {"half": "a\ud800b", "null": "\x00"}}, 0.0)
+    assert json.loads(told.encode())["data"]["metadata"] == {"half": "a?b", "null": "\x00"}
+
+
 def test_a_body_stays_small_whatever_callers_add() -> None:
     largest = {f"{number:064}": "🌊" * 512 for number in range(16)}
     told = payload("completed", {"id": "job_1", "metadata": largest}, 0.0)

@@ -128,6 +128,7 @@ class Courier:
         if not secrets:
             return Fault("NAUTILUS_WEBHOOKS__SECRETS is empty.")
         lines = headers(secrets, delivery.id, int(self._now()), delivery.body)
+        answer: Answer | None = None
         try:
             url = parse(delivery.url, self._outside.limits)
             async with (
@@ -136,13 +137,13 @@ class Courier:
             ):
                 answer = Answer(response.status, retry_after(response, self._now()))
                 await _let_finish(response)
-                return answer
         except AddressRefusedError as refused:
             return Fault(str(refused), final=True)
         except (FetchError, FetchRefusedError) as failed:
-            return Fault(str(failed))
+            return answer or Fault(str(failed))
         except TimeoutError:
-            return Fault(f"The receiver did not answer within {self._settings.timeout:g} s.")
+            return answer or Fault(f"The receiver did not answer within {self._settings.timeout:g} s.")
+        return answer
 
     def _remember(self, origin: str, *, failing: bool) -> None:
         self._failing.pop(origin, None)

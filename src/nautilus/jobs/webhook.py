@@ -166,7 +166,8 @@ def is_failing(result: Answer | Fault) -> bool:
 def _body(ending: Ending, job: Mapping[str, Any], at: float) -> str:
     when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     content = {"type": f"transcription.job.{ending}", "timestamp": when, "data": dict(job)}
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "replace").decode("utf-8")  # half of a character, which JSON can carry, has no bytes
 
 
 def _need_key(secret: SecretStr) -> bytes:
