@@ -1,8 +1,10 @@
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from nautilus.errors import ConfigurationError
+from nautilus.outside.limits import OutsideLimits
 from nautilus.settings import load_settings
 
 
@@ -20,6 +22,13 @@ def test_the_environment_sets_rooms_limits(monkeypatch: pytest.MonkeyPatch, tmp_
     assert (settings.batch.max_items, settings.audio.max_seconds, settings.models_dir) == (7, 60.0, tmp_path)
 
 
+def test_lists_of_rooms_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAUTILUS_OUTSIDE__NETWORKS", '["10.1.0.0/16", "fd00::/8"]')
+    monkeypatch.setenv("NAUTILUS_OUTSIDE__PORTS", "[]")
+    outside = load_settings().outside
+    assert outside == OutsideLimits(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")), ports=())
+
+
 def test_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAUTILUS_PORT", "9000")
     assert load_settings(port=9001).port == 9001
@@ -33,6 +42,9 @@ def test_the_command_line_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("NAUTILUS_PORT", "many"),
         ("NAUTILUS_BATCH__MAX_ITEM", "1"),
         ("NAUTILUS_PREPROCESS", "x"),
+        ("NAUTILUS_OUTSIDE__PORTS", "80"),
+        ("NAUTILUS_OUTSIDE__PORTS", "[80"),
+        ("NAUTILUS_OUTSIDE__NETWORKS", '["10.0.0.1/8"]'),
     ],
 )
 def test_a_mistake_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:

@@ -3,18 +3,22 @@
 Nested groups are the rooms' own limits: `NAUTILUS_BATCH__MAX_ITEMS=8` sets `BatchLimits.max_items`.
 """
 
+import json
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nautilus.audio.sandbox import DecodeLimits
 from nautilus.errors import ConfigurationError
 from nautilus.hearing import AudioLimits
 from nautilus.jobs.job import JobLimits
+from nautilus.jobs.webhook import WebhookSettings
 from nautilus.observe import LogFormat
 from nautilus.outside.limits import OutsideLimits
 from nautilus.runtime.batcher import BatchLimits
@@ -82,6 +86,21 @@ class Settings(BaseSettings):
     """Bounds on jobs."""
     outside: OutsideLimits = OutsideLimits()
     """Bounds on what is asked of addresses that callers name."""
+    webhooks: WebhookSettings = WebhookSettings()
+    """How webhooks are signed and sent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_lists(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Read lists inside groups, which are JSON: pydantic-settings does it for groups that are its own models."""
+        for name, group in given.items():
+            default = cls.model_fields[name].default if name in cls.model_fields else None
+            if isinstance(group, dict) and is_dataclass(default) and not isinstance(default, type):
+                lists = {inner.name for inner in fields(default) if isinstance(getattr(default, inner.name), tuple)}
+                for inner in lists & group.keys():
+                    with suppress(TypeError, ValueError):  # what is no JSON is refused by its name later
+                        group[inner] = json.loads(group[inner])
+        return given
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -125,6 +125,8 @@ def test_urls_are_read_in_one_way(text: str, read: str) -> None:
         ("https://-a.example/", "not a name"),
         ("https://①②⑦.0.0.1/", "not a valid URL"),
         ("http://[::1/", "not a valid URL"),
+        ("https://media.example/\ud800", "not a valid URL"),
+        ("https://\ud800.example/", "not a valid URL"),
         ("https://media.example:22/", "port 22"),
         ("https://media.example:0/", "port 0"),
         ("https://media.example:99999/", "port 99999"),

@@ -17,7 +17,7 @@ from tests.storage.postgres import Postgres
 
 
 def server(name: str) -> dict[str, object]:
-    return {"id": name, "host": "here", "version": "1", "seen_at": 1.0}
+    return {"id": name, "pid": 1, "place": "here", "version": "1", "seen_at": 1.0}
 
 
 async def count(database: Database) -> int:
@@ -187,7 +187,7 @@ async def write(database, name):
         async with database.begin() as connection:
             await connection.execute(select(func.count()).select_from(servers))
             await connection.execute(
-                insert(servers), [{"id": f"{name}-{number}", "host": "h", "version": "1", "seen_at": 0.0}]
+                insert(servers), [{"id": f"{name}-{number}", "pid": 1, "place": "h", "version": "1", "seen_at": 0.0}]
             )
 
 asyncio.run(main(*sys.argv[1:]))
@@ -221,7 +221,7 @@ async def main(url):
         while not told and rows < 10_000:
             try:
                 async with database.begin() as connection:
-                    row = {"id": str(rows), "host": "h" * 10_000, "version": "1", "seen_at": 0.0}
+                    row = {"id": str(rows), "pid": 1, "place": "h" * 10_000, "version": "1", "seen_at": 0.0}
                     await connection.execute(insert(servers), [row])
                 rows += 1
             except StorageError as error:
@@ -229,7 +229,7 @@ async def main(url):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         async with database.begin() as connection:
             found = (await connection.execute(select(func.count()).select_from(servers))).scalar_one()
-            row = {"id": "after", "host": "h", "version": "1", "seen_at": 0.0}
+            row = {"id": "after", "pid": 1, "place": "h", "version": "1", "seen_at": 0.0}
             await connection.execute(insert(servers), [row])
     print(json.dumps([told, rows, found]))
 

@@ -109,6 +109,7 @@ class FileState:
     status: Status
     url: str | None
     blob: str | None
+    bytes: int | None
     digest: str | None
     seconds: float | None
     """Of audio, where known."""
@@ -143,6 +144,8 @@ class Job:
     started_at: float | None
     completed_at: float | None
     expires_at: float | None
+    runs: int
+    """How often it was begun, cancelled or queued again: the next one is another run."""
 
     @property
     def progress(self) -> float:

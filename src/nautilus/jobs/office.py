@@ -1,52 +1,70 @@
-"""Everything that jobs need, opened beside the models: a server answers requests before its jobs run.
+"""Everything that outlives a request, opened beside the models: a server answers requests before its jobs run.
 
-open_place (database, blobs) ──▶ records ──▶ runner ──▶ workflows ──▶ jobs
-                                                          └── servers (signs of life), the sweeper, the courier
+open_place (database, blobs) ──▶ records, runs ──▶ runner ──▶ workflows ──▶ jobs
+├── servers: signs of life, taking over from the dead
+├── courier: webhooks
+├── sweep: what is due to go
+└── usage: who used how much
 """
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.errors import NotReadyError, StorageError, UnsupportedError
 from nautilus.hearing import Task
+from nautilus.jobs.courier import Courier
+from nautilus.jobs.deliveries import Notice, enqueue
+from nautilus.jobs.document import job_document
 from nautilus.jobs.job import Job, JobLimits
+from nautilus.jobs.kept import Kept
 from nautilus.jobs.records import Records
-from nautilus.jobs.runner import Runner
+from nautilus.jobs.runner import Books, Runner
+from nautilus.jobs.runs import Runs
 from nautilus.jobs.servers import Servers
 from nautilus.jobs.service import Jobs
+from nautilus.jobs.webhook import Ending, WebhookSettings, payload
 from nautilus.jobs.workflow import open_workflows
 from nautilus.outside.door import Outside
 from nautilus.outside.fetch import fetch
 from nautilus.outside.limits import OutsideLimits
 from nautilus.pipeline import Pipeline
-from nautilus.storage.place import open_place, workflow_url
+from nautilus.storage.cache import CacheLimits, ResultCache
+from nautilus.storage.place import Place, open_place, workflow_url
 from nautilus.storage.settings import StorageSettings
+from nautilus.storage.sweep import sweep
+from nautilus.storage.usage import UsageLog, Use, open_usage
 
 log = structlog.get_logger(__name__)
 
 REQUEUE_EVERY = 60.0
 """Seconds between two looks for jobs that were accepted but not enqueued."""
+SWEEP_EVERY = 600.0
+"""Seconds between two looks for what is due to go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What jobs stand on."""
+    """What the office stands on."""
 
     storage: StorageSettings
     limits: JobLimits
+    outside: OutsideLimits
+    webhooks: WebhookSettings
+    max_bytes: int
+    """Largest file that is fetched, where the limits of `outside` name none."""
     pipeline: Pipeline
     plan: Callable[[Job], Task]
     """What is to be done with a job's files. Raises UnknownModelError."""
-    outside: OutsideLimits
-    max_bytes: int
-    """Largest file that is fetched, where the limits of `outside` name none."""
+    fingerprint: Callable[[str], str]
+    """A name for a model as it is, that another version of it does not have."""
     threads: Executor
     version: str
 
@@ -57,6 +75,8 @@ class Office:
     def __init__(self, needs: Needs) -> None:
         self._needs = needs
         self._jobs: Jobs | None = None
+        self._place: Place | None = None
+        self._usage: UsageLog | None = None
 
     @property
     def jobs(self) -> Jobs:
@@ -67,42 +87,102 @@ class Office:
             raise NotReadyError("jobs", "opening the database")
         return self._jobs
 
+    @property
+    def place(self) -> Place:
+        """The database and the blobs. Raises NotReadyError until they are open."""
+        if self._place is None:
+            raise NotReadyError("storage", "opening the database")
+        return self._place
+
+    def used(self, use: Use) -> None:
+        """Note a use; never waits and never fails."""
+        if self._usage is not None:
+            self._usage.add(use)
+
     async def work(self) -> NoReturn:
-        """Open everything and work on jobs until cancelled; jobs that are not done then wait for the next server.
+        """Open everything and work until cancelled; jobs that are not done then wait for the next server.
 
         Raises ConfigurationError where the database or the store can't be used as they are set.
         """
-        limits = self._needs.limits
-        async with open_place(self._needs.storage) as place, Outside(self._needs.outside) as outside:
-            at_most = self._needs.outside.max_bytes or self._needs.max_bytes
-            bring = partial(fetch, outside, at_most=at_most)
-            records = Records(place.database, self._on_end)
-            runner = Runner(records, place.blobs, self._needs.pipeline, self._needs.plan, bring, limits)
-            servers = Servers(place.database, self._needs.version, limits)
-            url = workflow_url(self._needs.storage)
+        async with open_place(self._needs.storage) as place, open_usage(place.database) as usage:
+            self._place, self._usage = place, usage
             try:
-                async with open_workflows(url, servers.id, runner, limits, self._needs.threads) as workflows:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._sweep(place), name="delete what is due to go")
+                    if self._needs.limits.enabled:
+                        await self._work_on_jobs(place)
+                    await asyncio.Event().wait()  # until cancelled
+            finally:
+                self._place = self._usage = None
+        raise AssertionError
+
+    async def _work_on_jobs(self, place: Place) -> NoReturn:
+        needs, limits, database = self._needs, self._needs.limits, place.database
+        servers = Servers(database, needs.version, limits)
+        async with Outside(needs.outside) as outside:
+            courier = Courier(database, outside, needs.webhooks)
+            told = partial(self._on_end, courier)
+            records, runs = Records(database, told), Runs(database, told)
+            bounds = CacheLimits(needs.storage.cache_bytes, needs.storage.cache_seconds)
+            kept = Kept(ResultCache(database, place.blobs, bounds), needs.fingerprint)
+            bring = partial(fetch, outside, at_most=needs.outside.max_bytes or needs.max_bytes)
+            books = Books(records, runs, place.blobs, kept)
+            runner = Runner(books, needs.pipeline, needs.plan, bring, limits)
+            try:
+                url = workflow_url(needs.storage)
+                async with open_workflows(url, servers.id, runner, limits, needs.threads) as workflows:
                     self._jobs = Jobs(records, place.blobs, runner, workflows, limits)
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(servers.live(workflows.recover), name="show signs of life")
-                        await self._requeue(self._jobs)
+                        tasks.create_task(courier.run(), name="send webhooks")
+                        await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = None
-                await self._leave(servers)
+                await _leave(servers)
+        raise AssertionError
 
-    async def _on_end(self, connection: AsyncConnection, job: Job) -> None:
-        """Promise a webhook, in the transaction that ends a job."""
+    async def _on_end(self, courier: Courier, connection: AsyncConnection, job: Job) -> None:
+        """Promise a webhook, in the transaction that ends a job, and note what was used."""
+        ended = job.completed_at or time.time()
+        if job.webhook_url:
+            ending = cast("Ending", job.status)
+            body = payload(ending, job_document(job, ended), ended)
+            notice = Notice(job.tenant, job.id, job.runs, ending, job.webhook_url, body)
+            await enqueue(connection, notice, ended)
+            courier.wake()
+        use = Use(
+            request=job.id,
+            at=ended,
+            tenant=job.tenant,
+            key=None,
+            kind="job",
+            model=dict(job.form).get("model", ""),
+            seconds=job.seconds_done,
+            latency=ended - job.created_at,
+            status=200 if job.status == "completed" else 500 if job.status == "failed" else 499,
+        )
+        self.used(use)
 
-    async def _requeue(self, jobs: Jobs) -> NoReturn:
-        while True:
-            try:
-                await jobs.requeue()
-            except StorageError as error:
-                log.warning("jobs could not be looked through: the database is away", reason=str(error))
-            await asyncio.sleep(REQUEUE_EVERY)
+    async def _sweep(self, place: Place) -> NoReturn:
+        async def go() -> None:
+            await sweep(place.database, place.blobs, self._needs.storage, time.time())
 
-    async def _leave(self, servers: Servers) -> None:
+        await _again("delete what is due to go", SWEEP_EVERY, go)
+        raise AssertionError
+
+
+async def _again(what: str, every: float, work: Callable[[], Awaitable[None]]) -> NoReturn:
+    """Do something every so many seconds; a database or a store that is away is asked another time."""
+    while True:
         try:
-            await asyncio.shield(servers.sign_off())
+            await work()
         except StorageError as error:
-            log.warning("could not sign off: the database is away", reason=str(error))
+            log.warning("the storage is away", work=what, reason=str(error))
+        await asyncio.sleep(every)
+
+
+async def _leave(servers: Servers) -> None:
+    try:
+        await asyncio.shield(servers.sign_off())
+    except StorageError as error:
+        log.warning("could not sign off: the database is away", reason=str(error))

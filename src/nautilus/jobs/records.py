@@ -1,49 +1,22 @@
-"""Jobs in the database: every query of this room. Each call is one transaction.
+"""Jobs in the database, as callers begin, read and end them. Each call is one transaction."""
 
-A job's `runs` is its fence: `begin` raises it, and whatever an older run writes is refused (`SupersededError`), so two
-servers that both believe to own a job never write over each other.
-"""
-
-import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.errors import JobConflictError, JobNotFoundError, LimitError
-from nautilus.jobs.job import OPEN, PRIORITIES, Fault, FileState, Job, JobRequest, Source, Status
+from nautilus.jobs.job import OPEN, PRIORITIES, FileState, Job, JobRequest, Source, Status
+from nautilus.jobs.rows import OnEnd, progress_data, read_file, read_job, sum_up, tell
 from nautilus.storage.database import Database
 from nautilus.storage.tables import job_events, job_files, jobs
 
 ROWS_AT_ONCE: Final = 500
 """Files written by one statement."""
-
-
-class SupersededError(Exception):
-    """The job was cancelled, deleted, or begun anew elsewhere: stop working on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One go at a job; what it writes counts until the next go begins."""
-
-    job: Job
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class FileEnd:
-    """How a file ended."""
-
-    number: int
-    seconds: float
-    result: str | None = None
-    error: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +35,6 @@ class Page:
 
     jobs: tuple[Job, ...]
     has_more: bool
-
-
-OnEnd: TypeAlias = Callable[[AsyncConnection, Job], Awaitable[None]]
-"""Told, in the same transaction, that a job has ended: what it writes is there exactly if the end is."""
 
 
 class Records:
@@ -107,8 +76,8 @@ class Records:
                     await connection.execute(
                         sa.insert(job_files), [_file_row(job, number, source) for number, source in some]
                     )
-                await _sum_up(connection, job)
-                await _tell(connection, job, now, "queued", {})
+                await sum_up(connection, job)
+                await tell(connection, job, now, "queued", {})
         except IntegrityError:
             return await self._same(tenant, request), False
         return await self.get(tenant, job), True
@@ -119,7 +88,7 @@ class Records:
             found = await connection.execute(
                 sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.idempotency_key == key)
             )
-            job = _job(found.one())
+            job = read_job(found.one())
         if job.fingerprint != request.fingerprint:
             raise JobConflictError(f"The Idempotency-Key '{key}' was used for another request; choose a new one.")
         return job
@@ -140,7 +109,7 @@ class Records:
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit + 1)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).all()
-        return Page(tuple(map(_job, rows[:limit])), len(rows) > limit)
+        return Page(tuple(map(read_job, rows[:limit])), len(rows) > limit)
 
     async def position(self, job: Job) -> int:
         """Return how many of the tenant's jobs go before a queued one."""
@@ -163,7 +132,7 @@ class Records:
             query = query.where(job_files.c.status.in_(statuses))
         async with self._database.reading() as connection:
             rows = (await connection.execute(query.order_by(job_files.c.number).limit(limit))).all()
-        return tuple(map(_file, rows))
+        return tuple(map(read_file, rows))
 
     async def file(self, job: str, number: int) -> FileState:
         """Return one file. Raises JobNotFoundError."""
@@ -172,102 +141,12 @@ class Records:
             raise JobNotFoundError(f"{job}, file {number}")
         return files[0]
 
-    async def waiting(self, age: float = 10.0, limit: int = 1000) -> list[tuple[Job, int]]:
-        """Return queued jobs of at least `age` seconds, the oldest first, each with the number of its last run."""
+    async def waiting(self, age: float = 10.0, limit: int = 1000) -> list[Job]:
+        """Return queued jobs of at least `age` seconds, the oldest first."""
         query = sa.select(jobs).where(jobs.c.status == "queued", jobs.c.created_at < self.now() - age)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query.order_by(jobs.c.created_at).limit(limit))).all()
-        return [(_job(row), int(row.runs)) for row in rows]
-
-    async def begin(self, job: str) -> Run | None:
-        """Begin a new run; None if there is nothing left to do."""
-        now = self.now()
-        async with self._database.begin() as connection:
-            begun = await connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == job, jobs.c.status.in_(OPEN))
-                .values(status="processing", runs=jobs.c.runs + 1, started_at=sa.func.coalesce(jobs.c.started_at, now))
-                .returning(jobs)
-            )
-            row = begun.one_or_none()
-            if row is None:
-                return None
-            await _tell(connection, job, now, "processing", {})
-            return Run(_job(row), int(row.runs))
-
-    async def fetched(self, run: Run, number: int, source: Source) -> None:
-        """Store where a file's audio lies now."""
-        async with self._fenced(run) as connection:
-            await connection.execute(
-                sa.update(job_files)
-                .where(job_files.c.job == run.job.id, job_files.c.number == number)
-                .values(blob=source.blob, bytes=source.bytes, digest=source.digest)
-            )
-
-    async def started(self, run: Run, numbers: Sequence[int]) -> None:
-        """Store that files are begun."""
-        async with self._fenced(run) as connection:
-            await connection.execute(
-                sa.update(job_files)
-                .where(job_files.c.job == run.job.id, job_files.c.number.in_(numbers))
-                .values(status="processing", tries=job_files.c.tries + 1)
-            )
-
-    async def checkpoint(
-        self, run: Run, number: int, done: float, total: float | None, standing: dict[str, Any]
-    ) -> None:
-        """Store how far a long recording came."""
-        async with self._fenced(run) as connection:
-            await connection.execute(
-                sa.update(job_files)
-                .where(job_files.c.job == run.job.id, job_files.c.number == number)
-                .values(seconds_done=done, seconds=total, checkpoint=standing, tries=0)
-            )
-            await self._progress(connection, run)
-
-    async def ended(self, run: Run, ends: Sequence[FileEnd]) -> None:
-        """Store how files ended."""
-        rows = [
-            {
-                "n": end.number,
-                "s": end.seconds,
-                "r": end.result,
-                "e": end.error.body() if end.error else None,
-                "t": "failed" if end.error else "completed",
-            }
-            for end in ends
-        ]
-        async with self._fenced(run) as connection:
-            await connection.execute(
-                sa.update(job_files)
-                .where(job_files.c.job == run.job.id, job_files.c.number == sa.bindparam("n"))
-                .values(
-                    status=sa.bindparam("t"),
-                    seconds=sa.bindparam("s"),
-                    seconds_done=sa.bindparam("s"),
-                    result=sa.bindparam("r"),
-                    error=sa.bindparam("e", type_=job_files.c.error.type),
-                    checkpoint=sa.null(),
-                ),
-                rows,
-            )
-            await self._progress(connection, run)
-
-    async def end(self, run: Run, status: Status, error: Fault | None, expires_at: float) -> Job:
-        """End a job for good."""
-        now = self.now()
-        async with self._fenced(run) as connection:
-            await _sum_up(connection, run.job.id)
-            ended = await connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == run.job.id)
-                .values(status=status, error=error.body() if error else None, completed_at=now, expires_at=expires_at)
-                .returning(jobs)
-            )
-            job = _job(ended.one())
-            await _tell(connection, job.id, now, status, _progress_data(job))
-            await self._on_end(connection, job)
-            return job
+        return [read_job(row) for row in rows]
 
     async def cancel(self, tenant: str, job: str, expires_at: float) -> Job:
         """Cancel a job that has not ended. Raises JobConflictError for one that has."""
@@ -288,12 +167,12 @@ class Records:
                 .where(job_files.c.job == job, job_files.c.status.in_(OPEN))
                 .values(status="cancelled", checkpoint=sa.null())
             )
-            await _tell(connection, job, now, "cancelled", _progress_data(_job(row)))
-            await self._on_end(connection, _job(row))
-            return _job(row)
+            await tell(connection, job, now, "cancelled", progress_data(read_job(row)))
+            await self._on_end(connection, read_job(row))
+            return read_job(row)
 
-    async def retry(self, tenant: str, job: str) -> tuple[Job, int]:
-        """Queue the files of an ended job that did not end well; return it and the number of its last run.
+    async def retry(self, tenant: str, job: str) -> Job:
+        """Queue the files of an ended job that did not end well.
 
         Raises JobConflictError for a job that has not ended, or of which nothing failed.
         """
@@ -312,7 +191,7 @@ class Records:
                 raise JobConflictError(
                     "No file of this job can be tried again: all are transcribed, or their audio is gone."
                 )
-            await _sum_up(connection, job)
+            await sum_up(connection, job)
             queued = await connection.execute(
                 sa.update(jobs)
                 .where(jobs.c.id == job)
@@ -320,8 +199,8 @@ class Records:
                 .returning(jobs)
             )
             row = queued.one()
-            await _tell(connection, job, now, "queued", {})
-            return _job(row), int(row.runs)
+            await tell(connection, job, now, "queued", {})
+            return read_job(row)
 
     async def delete(self, tenant: str, job: str) -> Job:
         """Forget a job with all its rows; return what it was."""
@@ -330,41 +209,12 @@ class Records:
             await connection.execute(sa.delete(jobs).where(jobs.c.id == job))
             return there
 
-    async def forget_audio(self, job: str, numbers: Sequence[int]) -> None:
-        """Store that the audio of files is gone."""
-        async with self._database.begin() as connection:
-            await connection.execute(
-                sa.update(job_files).where(job_files.c.job == job, job_files.c.number.in_(numbers)).values(blob=None)
-            )
-
     async def events(self, job: str, after: int, limit: int = 100) -> tuple[Event, ...]:
         """Return what happened to a job after event number `after`."""
         query = sa.select(job_events).where(job_events.c.job == job, job_events.c.number > after)
         async with self._database.reading() as connection:
             rows = (await connection.execute(query.order_by(job_events.c.number).limit(limit))).all()
         return tuple(Event(row.number, row.at, row.kind, row.data) for row in rows)
-
-    async def _progress(self, connection: AsyncConnection, run: Run) -> None:
-        job = await _sum_up(connection, run.job.id)
-        await _tell(connection, job.id, self.now(), "progress", _progress_data(job))
-
-    @asynccontextmanager
-    async def _fenced(self, run: Run) -> AsyncIterator[AsyncConnection]:
-        """Run a transaction in which a run may write; raise SupersededError if it may not any more."""
-        async with self._database.begin() as connection:
-            held = await connection.execute(
-                sa.update(jobs)
-                .where(jobs.c.id == run.job.id, jobs.c.runs == run.number, jobs.c.status == "processing")
-                .values(runs=jobs.c.runs)  # takes the row's lock, so that nobody else begins a run meanwhile
-            )
-            if not held.rowcount:
-                raise SupersededError(run.job.id)
-            yield connection
-
-
-def new_id(kind: str, now: float) -> str:
-    """Return an id that nobody can guess and that sorts by age."""
-    return f"{kind}_{int(now * 1000):012x}{os.urandom(12).hex()}"
 
 
 async def _check_room(connection: AsyncConnection, tenant: str, most: int) -> None:
@@ -377,52 +227,7 @@ async def _get(connection: AsyncConnection, tenant: str, job: str) -> Job:
     row = (await connection.execute(sa.select(jobs).where(jobs.c.tenant == tenant, jobs.c.id == job))).one_or_none()
     if row is None:
         raise JobNotFoundError(job)
-    return _job(row)
-
-
-async def _sum_up(connection: AsyncConnection, job: str) -> Job:
-    """Count a job's files anew."""
-    files = job_files.c
-    counted = (
-        await connection.execute(
-            sa.select(
-                sa.func.count().filter(files.status.in_(("completed", "failed"))).label("done"),
-                sa.func.count().filter(files.status == "failed").label("failed"),
-                sa.func.sum(files.seconds_done).label("seconds_done"),
-                sa.func.sum(files.seconds).label("seconds"),
-                sa.func.count().filter(files.seconds.is_(None)).label("unknown"),
-            ).where(files.job == job)
-        )
-    ).one()
-    summed = await connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == job)
-        .values(
-            files_done=counted.done,
-            files_failed=counted.failed,
-            seconds_done=counted.seconds_done or 0.0,
-            seconds_total=None if counted.unknown else counted.seconds,
-        )
-        .returning(jobs)
-    )
-    return _job(summed.one())
-
-
-async def _tell(connection: AsyncConnection, job: str, at: float, kind: str, data: Mapping[str, Any]) -> None:
-    last = sa.select(sa.func.coalesce(sa.func.max(job_events.c.number), 0) + 1).where(job_events.c.job == job)
-    await connection.execute(
-        sa.insert(job_events).values(job=job, number=last.scalar_subquery(), at=at, kind=kind, data=dict(data))
-    )
-
-
-def _progress_data(job: Job) -> dict[str, Any]:
-    return {
-        "progress": round(job.progress, 4),
-        "seconds_done": round(job.seconds_done, 3),
-        "seconds_total": job.seconds_total,
-        "files_done": job.files_done,
-        "files_failed": job.files_failed,
-    }
+    return read_job(row)
 
 
 def _file_row(job: str, number: int, source: Source) -> dict[str, Any]:
@@ -437,43 +242,3 @@ def _file_row(job: str, number: int, source: Source) -> dict[str, Any]:
         "status": "failed" if source.error else "queued",
         "error": source.error.body() if source.error else None,
     }
-
-
-def _job(row: Any) -> Job:
-    return Job(
-        id=row.id,
-        tenant=row.tenant,
-        status=row.status,
-        priority=row.priority,
-        form=tuple((name, value) for name, value in row.request),
-        metadata=row.meta,
-        webhook_url=row.webhook_url,
-        fingerprint=row.fingerprint,
-        files=row.files,
-        files_done=row.files_done,
-        files_failed=row.files_failed,
-        seconds_total=row.seconds_total,
-        seconds_done=row.seconds_done,
-        error=Fault.read(row.error),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        completed_at=row.completed_at,
-        expires_at=row.expires_at,
-    )
-
-
-def _file(row: Any) -> FileState:
-    return FileState(
-        number=row.number,
-        name=row.name,
-        status=row.status,
-        url=row.url,
-        blob=row.blob,
-        digest=row.digest,
-        seconds=row.seconds,
-        seconds_done=row.seconds_done,
-        error=Fault.read(row.error),
-        result=row.result,
-        checkpoint=row.checkpoint,
-        tries=row.tries,
-    )

@@ -10,9 +10,10 @@ full queue, a store that is away) is answered with how long to wait; what can't 
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, Protocol
 
 import structlog
@@ -29,10 +30,13 @@ from nautilus.errors import (
     StorageError,
     first_error,
 )
-from nautilus.hearing import Earlier, Piece, Task
+from nautilus.hearing import Earlier, Task
 from nautilus.jobs.job import OPEN, Fault, FileState, Job, JobLimits, Source
-from nautilus.jobs.records import FileEnd, Records, Run, SupersededError
-from nautilus.jobs.results import dump_standing, dump_transcript, dump_words, load_standing, load_words
+from nautilus.jobs.kept import WORTH, Kept
+from nautilus.jobs.marks import Ends, Marks, part_key
+from nautilus.jobs.records import Records
+from nautilus.jobs.results import dump_transcript, load_standing, load_transcript, load_words
+from nautilus.jobs.runs import FileEnd, Runs, SupersededError
 from nautilus.pipeline import Pipeline
 from nautilus.storage.blobs import Blobs
 from nautilus.types import Transcript, Word
@@ -41,10 +45,6 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = 256
 """Files of one step."""
-FLUSH: Final = 0.5
-"""Seconds for which ended files wait to be written together."""
-FIRST_CHECKPOINT: Final = 1.0
-"""Seconds after which a recording's first checkpoint is written at the latest; short ones never need one."""
 TRIES: Final = 8
 """How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
 DOUBTFUL: Final = (FetchError, ModelDiedError)
@@ -52,6 +52,7 @@ DOUBTFUL: Final = (FetchError, ModelDiedError)
 ALONE_AFTER: Final = 5
 """Tries without coming further after which a file is heard alone: it may be what stops the server."""
 MOST_TRIES: Final = 25
+GONE: Final = "The audio of this file is gone; send it again."
 PASSING: Final = (OverloadedError, NotReadyError, ModelLoadError, StorageError)
 """What may pass by itself."""
 
@@ -74,20 +75,26 @@ class Outcome:
     """What is to be waited for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Where the work on jobs is written down."""
+
+    records: Records
+    runs: Runs
+    blobs: Blobs
+    kept: Kept
+
+
 class Runner:
     """Works on jobs, wherever in them it is asked to."""
 
     def __init__(
-        self,
-        records: Records,
-        blobs: Blobs,
-        pipeline: Pipeline,
-        plan: Callable[[Job], Task],
-        fetch: Fetch,
-        limits: JobLimits,
+        self, books: Books, pipeline: Pipeline, plan: Callable[[Job], Task], fetch: Fetch, limits: JobLimits
     ) -> None:
-        self._records = records
-        self._blobs = blobs
+        self._records = books.records
+        self._runs = books.runs
+        self._blobs = books.blobs
+        self._kept = books.kept
         self._pipeline = pipeline
         self._plan = plan
         self._fetch = fetch
@@ -97,32 +104,32 @@ class Runner:
     def __repr__(self) -> str:
         return f"<Runner: {len(self._scopes)} jobs>"
 
-    async def begin(self, job: str) -> Run | None:
+    async def begin(self, job: str) -> Job | None:
         """Begin a run; None if there is nothing left to do."""
-        return await self._records.begin(job)
+        return await self._runs.begin(job)
 
-    async def advance(self, run: Run) -> Outcome:
+    async def advance(self, run: Job) -> Outcome:
         """Work on the job's next files until they have ended."""
         try:
             async with asyncio.timeout(None) as scope:
-                self._scopes[run.job.id] = scope
+                self._scopes[run.id] = scope
                 return await self._group(run)
         except (SupersededError, TimeoutError):
             return Outcome(left=False)
         except PASSING as error:
             return Outcome(left=True, fault=_fault(error))
         finally:
-            self._scopes.pop(run.job.id, None)
+            self._scopes.pop(run.id, None)
 
-    async def finish(self, run: Run, gave_up: Fault | None) -> Outcome:
+    async def finish(self, run: Job, gave_up: Fault | None) -> Outcome:
         """End the job: completed if any file is, otherwise failed; `gave_up` says why the rest was not heard."""
         try:
-            files = await self._records.files(run.job.id, ("completed",), limit=1)
-            failed = await self._records.files(run.job.id, ("failed",), limit=1)
+            files = await self._records.files(run.id, ("completed",), limit=1)
+            failed = await self._records.files(run.id, ("failed",), limit=1)
             fault = gave_up or (failed[0].error if failed and not files else None)
             expires_at = self._records.now() + self._limits.keep_seconds
-            await self._blobs.delete_all(f"{run.job.tenant}/parts/{run.job.id}")
-            await self._records.end(run, "failed" if fault else "completed", fault, expires_at)
+            await self._blobs.delete_all(f"{run.tenant}/parts/{run.id}")
+            await self._runs.end(run, "failed" if fault else "completed", fault, expires_at)
         except SupersededError:
             return Outcome(left=False)
         except PASSING as error:
@@ -138,13 +145,14 @@ class Runner:
         """Return the words that a recording has so far."""
         return await self._words(job, file)
 
-    async def _group(self, run: Run) -> Outcome:
-        files = _together(await self._records.files(run.job.id, OPEN, limit=GROUP))
+    async def _group(self, run: Job) -> Outcome:
+        files = _together(await self._records.files(run.id, OPEN, limit=GROUP))
         if not files:
             return Outcome(left=False)
-        await self._records.started(run, [file.number for file in files])
-        task = self._plan(run.job)
-        ends = Ends(self._records, run, self._forget)
+        await self._runs.started(run, [file.number for file in files])
+        task = self._plan(run)
+        audio = {file.number: file.blob for file in files}
+        ends = Ends(self._runs, run, partial(self._forget, audio))
         waiting = iter(files)
         passing: list[Exception] = []
         doubtful: list[Exception] = []
@@ -170,7 +178,7 @@ class Runner:
         waits_for = passing or (doubtful if len(doubtful) == len(files) else [])
         return Outcome(left=True, fault=_fault(waits_for[0]) if waits_for else None)
 
-    async def _end(self, run: Run, file: FileState, task: Task) -> FileEnd:
+    async def _end(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear one file; what is wrong with it becomes its fault."""
         if file.tries >= MOST_TRIES:
             message = f"The server stopped {file.tries} times while it worked on this file; it is not tried again."
@@ -178,10 +186,7 @@ class Runner:
         try:
             if file.blob is None:
                 file = await self._fetched(run, file)
-            transcript = await self._heard(run, file, task)
-            result = f"{run.job.tenant}/results/{run.job.id}/{file.number}"
-            await self._blobs.put_bytes(result, dump_transcript(transcript))
-            return FileEnd(file.number, transcript.audio.duration, result=result)
+            return await self._transcribed(run, file, task)
         except (*PASSING, SupersededError):
             raise
         except Exception as error:
@@ -189,10 +194,10 @@ class Runner:
                 raise
             return FileEnd(file.number, file.seconds_done, error=_fault(error))
 
-    async def _fetched(self, run: Run, file: FileState) -> FileState:
+    async def _fetched(self, run: Job, file: FileState) -> FileState:
         if file.url is None:
-            raise BadRequestError("The audio of this file is gone; send it again.", "file")
-        key = audio_key(run.job.tenant, run.job.id, file.number)
+            raise BadRequestError(GONE, "file")
+        key = audio_key(run.tenant, run.id, file.number)
         digest = hashlib.sha256()
 
         async def hashed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -203,89 +208,52 @@ class Runner:
         async with aclosing(self._fetch(file.url)) as chunks:
             size = await self._blobs.put(key, hashed(chunks))
         source = Source(file.name, blob=key, bytes=size, digest=digest.hexdigest(), url=file.url)
-        await self._records.fetched(run, file.number, source)
+        await self._runs.fetched(run, file.number, source)
         return replace(file, blob=key)
 
-    async def _heard(self, run: Run, file: FileState, task: Task) -> Transcript:
+    async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
+        """Hear a file, or take what was heard of the same audio before, and store its transcript."""
+        key = self._kept.key(run, file, task)
+        stored = await self._kept.get(run.tenant, key) if key else None
+        if stored is None:
+            transcript = await self._heard(run, file, task)
+            stored, seconds = dump_transcript(transcript), transcript.audio.duration
+            if key and seconds >= WORTH:
+                await self._kept.put(run.tenant, key, stored)
+        else:
+            seconds = load_transcript(stored).audio.duration
+        result = f"{run.tenant}/results/{run.id}/{file.number}"
+        await self._blobs.put_bytes(result, stored)
+        return FileEnd(file.number, seconds, result=result)
+
+    async def _heard(self, run: Job, file: FileState, task: Task) -> Transcript:
         earlier = None
         if file.checkpoint:
-            earlier = Earlier(load_standing(file.checkpoint["standing"]), await self._words(run.job, file))
-        marks = Marks(self._records, self._blobs, run, file, self._limits.checkpoint_seconds)
-        async with self._blobs.file(file.blob or "") as audio:
-            return await self._pipeline.transcribe(audio, task, marks.note, earlier)
+            with suppress(FileNotFoundError):  # swept away while the job waited for a very long time
+                earlier = Earlier(load_standing(file.checkpoint["standing"]), await self._words(run, file))
+        if earlier is None:
+            file = replace(file, checkpoint=None)
+        marks = Marks(self._runs, self._blobs, run, file, self._limits.checkpoint_seconds)
+        try:
+            async with self._blobs.file(file.blob or "") as audio:
+                return await self._pipeline.transcribe(audio, task, marks.note, earlier)
+        except FileNotFoundError:
+            raise BadRequestError(GONE, "file") from None
 
     async def _words(self, job: Job, file: FileState) -> tuple[Word, ...]:
         words: list[Word] = []
         for part in (file.checkpoint or {}).get("parts", ()):
-            words += load_words(await self._blobs.read_bytes(_part(job, file.number, part)))
+            words += load_words(await self._blobs.read_bytes(part_key(job, file.number, part)))
         return tuple(words)
 
-    async def _forget(self, run: Run, ends: Sequence[FileEnd]) -> None:
+    async def _forget(self, audio: Mapping[int, str | None], run: Job, ends: Sequence[FileEnd]) -> None:
         """Delete the audio of files that went well."""
         if self._limits.keep_audio:
             return
         done = [end.number for end in ends if end.error is None]
         for number in done:
-            await self._blobs.delete(audio_key(run.job.tenant, run.job.id, number))
-        await self._records.forget_audio(run.job.id, done)
-
-
-class Marks:
-    """The checkpoints of one long recording."""
-
-    def __init__(self, records: Records, blobs: Blobs, run: Run, file: FileState, every: float) -> None:
-        self._records = records
-        self._blobs = blobs
-        self._run = run
-        self._number = file.number
-        self._parts: list[int] = list((file.checkpoint or {}).get("parts", ()))
-        self._words: list[Word] = []
-        self._clock = asyncio.get_running_loop().time
-        self._every = every
-        self._due = self._clock() + min(FIRST_CHECKPOINT, every)
-
-    async def note(self, piece: Piece) -> None:
-        """Take what a window added; write it with what came before when it is time."""
-        self._words += piece.words
-        if self._clock() < self._due:
-            return
-        part = piece.standing.windows
-        await self._blobs.put_bytes(_part(self._run.job, self._number, part), dump_words(self._words))
-        parts = [*self._parts, part]
-        stored = {"standing": dump_standing(piece.standing), "parts": parts}
-        await self._records.checkpoint(self._run, self._number, piece.seconds_done, piece.seconds_total, stored)
-        self._parts, self._words = parts, []
-        self._due = self._clock() + self._every
-
-
-class Ends:
-    """Ended files, written a few at a time."""
-
-    def __init__(self, records: Records, run: Run, then: Callable[[Run, Sequence[FileEnd]], Awaitable[None]]) -> None:
-        self._records = records
-        self._run = run
-        self._then = then
-        self._ended: list[FileEnd] = []
-        self._closed = asyncio.Event()
-
-    def add(self, end: FileEnd) -> None:
-        """Take one more."""
-        self._ended.append(end)
-
-    def close(self) -> None:
-        """Say that there are no more."""
-        self._closed.set()
-
-    async def write(self) -> None:
-        """Write what there is, again and again, until closed and empty."""
-        while not self._closed.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FLUSH):
-                    await self._closed.wait()
-            ends, self._ended = self._ended, []
-            if ends:
-                await self._records.ended(self._run, ends)
-                await self._then(self._run, ends)
+            await self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number))
+        await self._runs.forget_audio(run.id, done)
 
 
 def _together(files: Sequence[FileState]) -> Sequence[FileState]:
@@ -297,10 +265,6 @@ def _together(files: Sequence[FileState]) -> Sequence[FileState]:
 def audio_key(tenant: str, job: str, number: int) -> str:
     """Return where a file's audio lies."""
     return f"{tenant}/audio/{job}/{number}"
-
-
-def _part(job: Job, number: int, part: int) -> str:
-    return f"{job.tenant}/parts/{job.id}/{number}/{part:08d}"
 
 
 def _fault(error: Exception) -> Fault:

@@ -17,7 +17,7 @@ import structlog
 
 from nautilus.errors import StorageError
 from nautilus.jobs.job import JobLimits
-from nautilus.jobs.records import new_id
+from nautilus.jobs.rows import new_id
 from nautilus.storage.database import Database
 from nautilus.storage.tables import servers
 

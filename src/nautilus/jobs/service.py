@@ -10,8 +10,9 @@ from typing import Final
 
 from nautilus.errors import JobConflictError, ResultGoneError
 from nautilus.jobs.job import OPEN, FileState, Job, JobLimits, JobRequest, Source, Status
-from nautilus.jobs.records import Event, Page, Records, new_id
+from nautilus.jobs.records import Event, Page, Records
 from nautilus.jobs.results import load_transcript
+from nautilus.jobs.rows import new_id
 from nautilus.jobs.runner import Runner, audio_key
 from nautilus.jobs.workflow import Workflows
 from nautilus.segments import segments_of
@@ -90,8 +91,8 @@ class Jobs:
 
     async def requeue(self) -> None:
         """Enqueue what was accepted but not enqueued, because its server stopped in between."""
-        for job, run in await self._records.waiting():
-            await self._workflows.enqueue(job, run)
+        for job in await self._records.waiting():
+            await self._workflows.enqueue(job)
 
     async def get(self, tenant: str, job: str) -> Job:
         """Return a job. Raises JobNotFoundError."""
@@ -149,8 +150,8 @@ class Jobs:
 
     async def retry(self, tenant: str, job: str) -> Job:
         """Try the files again that did not end well. Raises JobConflictError where there are none."""
-        queued, run = await self._records.retry(tenant, job)
-        await self._workflows.enqueue(queued, run)
+        queued = await self._records.retry(tenant, job)
+        await self._workflows.enqueue(queued)
         return queued
 
     async def delete(self, tenant: str, job: str) -> None:

@@ -32,14 +32,14 @@ OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
 class Workflows:
     """The durable side of jobs."""
 
-    def __init__(self, dbos: Any, enqueue: Callable[[Job, int], None], threads: Executor) -> None:
+    def __init__(self, dbos: Any, enqueue: Callable[[Job], None], threads: Executor) -> None:
         self._dbos = dbos
         self._enqueue = enqueue
         self._threads = threads
 
-    async def enqueue(self, job: Job, run: int = 0) -> None:
+    async def enqueue(self, job: Job) -> None:
         """Let a job be worked on, here or by another server on the same database. Twice the same does nothing."""
-        await self._in_thread(partial(self._enqueue, job, run))
+        await self._in_thread(partial(self._enqueue, job))
 
     async def recover(self, servers: list[str]) -> None:
         """Queue again what servers that are gone were working on."""
@@ -67,7 +67,7 @@ async def open_workflows(
 
 def _launch(
     url: str, server: str, runner: Runner, limits: JobLimits, loop: asyncio.AbstractEventLoop
-) -> tuple[Any, Callable[[Job, int], None]]:
+) -> tuple[Any, Callable[[Job], None]]:
     from dbos import DBOS, SetEnqueueOptions, SetWorkflowID  # late: a third of a second, 36 MB
 
     DBOS(
@@ -89,9 +89,9 @@ def _launch(
         on_conflict="always_update",
     )
 
-    def enqueue(job: Job, run: int) -> None:
+    def enqueue(job: Job) -> None:
         options = SetEnqueueOptions(queue_partition_key=job.tenant, priority=job.priority)
-        with SetWorkflowID(f"{job.id}.{run}"), options:
+        with SetWorkflowID(f"{job.id}.{job.runs}"), options:
             DBOS.enqueue_workflow(QUEUE, transcribe_job, job.id)
 
     return DBOS, enqueue

@@ -153,7 +153,7 @@ def _read(text: str) -> httpx.URL:
         raise _RefusedError("it contains blanks, control characters or a backslash; percent-encode them")
     try:
         url = httpx.URL(text)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: half of a character, which JSON can carry
         raise _RefusedError("it is not a valid URL") from error
     if url.scheme not in {"http", "https"}:
         raise _RefusedError("it must begin with https:// or http://")

@@ -5,6 +5,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TypeAlias
 
+from pydantic import IPvAnyNetwork
+
 Network: TypeAlias = IPv4Network | IPv6Network
 
 
@@ -12,9 +14,9 @@ Network: TypeAlias = IPv4Network | IPv6Network
 class OutsideLimits:
     """Where callers' URLs may lead, and how much may come from there."""
 
-    networks: tuple[Network, ...] = ()
+    networks: tuple[IPvAnyNetwork, ...] = ()
     """Private networks that callers' URLs may lead to, as a JSON list such as `["10.1.0.0/16"]`. None by default."""
-    refused_networks: tuple[Network, ...] = ()
+    refused_networks: tuple[IPvAnyNetwork, ...] = ()
     """Further networks that callers' URLs may not lead to, as a JSON list: your own public addresses, perhaps."""
     ports: tuple[int, ...] = (80, 443, 8080, 8443)
     """Ports that callers' URLs may name, as a JSON list; an empty list allows all."""

@@ -70,8 +70,6 @@ async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None
 
 
 async def _work(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
-    if not core.settings.jobs.enabled:
-        return
     try:
         await core.office.work()
     except NautilusError as error:

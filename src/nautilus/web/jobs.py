@@ -13,6 +13,7 @@ from nautilus.errors import BadRequestError, NautilusError
 from nautilus.jobs.document import event_frame, file_document, job_document, page_document
 from nautilus.jobs.job import Fault, Importance, JobRequest, Source, Status, check_metadata
 from nautilus.jobs.service import Arrival, Jobs
+from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.deps import CoreDep, TenantDep
@@ -52,7 +53,7 @@ async def submit(
         asked = JobRequest(
             form=form.fields,
             metadata=check_metadata(form.metadata),
-            webhook_url=form.webhook_url,
+            webhook_url=_webhook_url(core, form.webhook_url),
             priority=cast("Importance", form.priority),
             idempotency_key=_unquoted(idempotency_key),
         )
@@ -185,6 +186,10 @@ def _unquoted(key: str | None) -> str | None:
     if not 0 < len(bare) <= 255:  # noqa: PLR2004 - as long as the column
         raise BadRequestError("Idempotency-Key must have 1 to 255 characters.", "Idempotency-Key")
     return bare
+
+
+def _webhook_url(core: Core, given: str | None) -> str | None:
+    return None if given is None else check_webhook_url(given, core.settings.webhooks, core.settings.outside)
 
 
 def _form(fields: tuple[tuple[str, str], ...], wanted: Format | None) -> TranscriptionForm:

@@ -20,7 +20,7 @@ Granularity = Literal["word", "segment"]
 FORMATS: Final = get_args(Format)
 GRANULARITIES: Final = get_args(Granularity)
 SINGLE: Final = frozenset(
-    {"model", "language", "prompt", "response_format", "temperature", "stream", "preprocess", "channel"}
+    {"model", "language", "prompt", "response_format", "temperature", "stream", "preprocess", "channel", "cache"}
 )
 REPEATED: Final = frozenset({"languages", "keywords", "timestamp_granularities", "include"})
 SPEAKERS: Final = frozenset({"known_speaker_names", "known_speaker_references"})
@@ -44,6 +44,8 @@ class TranscriptionForm:
     level: Level | None = None
     """None: the server's default."""
     channel: int | None = None
+    cache: bool = True
+    """Whether a transcript of the same audio may be kept and used again."""
     warnings: tuple[str, ...] = ()
     """What was asked for and cannot be done, in sentences."""
 
@@ -72,6 +74,7 @@ def read_form(fields: Iterable[tuple[str, str]]) -> TranscriptionForm:
         keywords=_keywords(repeated.get("keywords", []), expected_words(single.get("prompt", ""))),
         level=_choice(single["preprocess"], "preprocess", LEVELS) if single.get("preprocess") else None,
         channel=_channel(single.get("channel")),
+        cache=_boolean(single.get("cache") or "true", "cache"),
         warnings=tuple(_warnings(single, repeated, chunking, unknown, response_format)),
     )
 
