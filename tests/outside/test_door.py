@@ -12,7 +12,7 @@ from nautilus.errors import AddressRefusedError, ConfigurationError, FetchError,
 from nautilus.outside.address import parse
 from nautilus.outside.door import Outside, retry_after
 from nautilus.outside.limits import OutsideLimits
-from tests.outside.server import HERE, LOOPBACK, Names, Request, always, certified, serving
+from tests.outside.server import HERE, LOOPBACK, Names, Request, always, certified, head, serving
 
 ALSO_SIX = OutsideLimits((*LOOPBACK, ip_network("::1/128")), ports=(), connect_seconds=5.0, read_seconds=5.0)
 
@@ -44,10 +44,17 @@ async def test_a_name_that_changes_its_mind_is_refused() -> None:
 
 async def test_a_connection_is_not_kept_for_a_later_request() -> None:
     names = Names(evil_example=[["127.0.0.1"], ["10.0.0.1"]])
-    async with serving(always(200)) as server, Outside(HERE, names) as outside:
+    over = asyncio.Event()
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(head(200, Content_Length=0, Connection="keep-alive"))
+        await over.wait()
+
+    async with serving(answer) as server, Outside(HERE, names) as outside:
         await ask(outside, f"http://evil.example:{server.port}/")
         with pytest.raises(AddressRefusedError):
             await ask(outside, f"http://evil.example:{server.port}/")
+        over.set()
     assert len(server.requests) == 1
 
 

@@ -197,7 +197,7 @@ async def test_a_cut_download_is_begun_anew_where_the_server_cannot_go_on(tag: s
     async with serving(cut_once(100_000, tag, ranges=False)) as server:
         fetched = await get(server.url)
     assert hashlib.sha256(fetched).digest() == hashlib.sha256(SOUND).digest()
-    assert len(server.requests) == 2
+    assert ["range" in request.headers for request in server.requests] == [False, tag == TAG], "strong tags only"
 
 
 @pytest.mark.parametrize("then", [b"x" + SOUND[1:], SOUND[:50_000], b""])
