@@ -274,4 +274,5 @@ def _storage_errors(blobs: StoredBlobs) -> Iterator[None]:
             raise StorageError(f"{blobs} cannot be used: NoSuchBucket") from error
         raise FileNotFoundError("There is no such blob.") from error
     except (BaseError, PermissionError) as error:
-        raise StorageError(f"{blobs} cannot be used: {error}") from error
+        why = str(error).partition("\n\nDebug source")[0]  # the library's own view of itself follows
+        raise StorageError(f"{blobs} cannot be used: {why}") from error
