@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -181,19 +182,39 @@ async def test_other_stores_have_no_such_address(request: pytest.FixtureRequest,
     assert await store(request, tmp_path, kind).presigned_put("t/audio/1", 60) is None
 
 
-async def test_a_cut_upload_leaves_no_parts_in_s3(s3: S3Options) -> None:
+@pytest.mark.parametrize("how", ["cut", "cancelled"])
+async def test_an_upload_that_ends_early_leaves_no_parts_in_s3(s3: S3Options, how: str) -> None:
     bucket = new_bucket(s3)
     blobs = open_blobs(f"s3://{bucket}/p", s3)
 
-    async def cut() -> AsyncIterator[bytes]:
-        async for chunk in pieces(bytes(12 * 1024**2), 1024**2):
-            yield chunk
+    async def parts() -> str:
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{s3.endpoint}/{bucket}?uploads")).text
+
+    under_way = asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        while "<Upload>" not in await parts():
+            yield bytes(6 * 1024**2)
+        under_way.set()
+        yield b"more"
+        while how == "cancelled":
+            yield b"and more"
+            await asyncio.sleep(0)
         raise ConnectionResetError
 
-    with pytest.raises(ConnectionResetError):
-        await blobs.put("t/audio/1", cut())
-    async with httpx.AsyncClient() as client:
-        assert "<Upload>" not in (await client.get(f"{s3.endpoint}/{bucket}?uploads")).text
+    async def put() -> None:
+        with suppress(ConnectionResetError):
+            await blobs.put("t/audio/1", chunks())
+
+    async with asyncio.TaskGroup() as group:
+        upload = group.create_task(put())
+        await under_way.wait()
+        if how == "cancelled":
+            upload.cancel()
+    assert upload.cancelled() == (how == "cancelled")
+    assert "<Upload>" not in await parts()
+    assert await names(blobs) == []
 
 
 async def test_a_store_that_does_not_answer_is_a_storage_error() -> None:

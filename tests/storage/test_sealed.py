@@ -2,6 +2,8 @@
 
 import base64
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
@@ -147,6 +149,35 @@ async def test_pieces_come_before_the_end_is_here(inner: Blobs) -> None:
     async for chunk in sealed.read("t/audio/1"):
         largest = max(largest, len(chunk))
     assert largest == PIECE
+
+
+FULL = """
+import asyncio, resource, signal, sys
+from nautilus.errors import StorageError
+from nautilus.storage.blobs import open_blobs
+from nautilus.storage.sealed import MasterKeys, SealedBlobs
+
+async def main(folder):
+    blobs = SealedBlobs(open_blobs(folder), MasterKeys({"k": bytes(32)}))
+    await blobs.put_bytes("t/audio/1", bytes(8_000_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    try:
+        async with blobs.file("t/audio/1"):
+            print("opened")
+    except StorageError as error:
+        print("told", error)
+    async with asyncio.timeout(10):
+        print(len(await blobs.read_bytes("t/audio/1")))
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_no_room_for_an_opened_copy_is_a_storage_error(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, check=True, text=True)
+    told, size = done.stdout.splitlines()
+    assert (told.startswith("told No room for a copy"), size) == (True, "8000000")
 
 
 def test_keys_are_read_from_lines_and_commas() -> None:

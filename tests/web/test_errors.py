@@ -22,6 +22,7 @@ def test_every_code_is_its_own() -> None:
 def test_refusals_for_now_say_when_to_retry() -> None:
     assert response(errors.OverloadedError(2.4)).headers["Retry-After"] == "3"
     assert response(errors.NotReadyError()).headers["Retry-After"] == "2"
+    assert response(errors.StorageError("disk full")).headers["Retry-After"] == "10"
 
 
 def test_faults_of_the_server_keep_their_details_to_themselves() -> None:

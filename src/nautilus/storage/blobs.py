@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
 from nautilus.errors import ConfigurationError, StorageError
+from nautilus.storage.upload import Upload, put_or_take_back
 
 CHUNK: Final = 1024**2
 """Bytes that are read at once."""
@@ -144,17 +145,13 @@ class StoredBlobs:
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
         """Store what `chunks` yields, in parts of 5 MiB; what is not finished is taken back."""
-        count = 0
-
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal count
-            async for chunk in chunks:
-                count += len(chunk)
-                yield chunk
-
+        upload = Upload(chunks)
         with _storage_errors(self):
-            await obstore.put_async(self._store, checked(key), counted())
-        return count
+            if isinstance(self._store, LocalStore):
+                await obstore.put_async(self._store, checked(key), upload.chunks())
+            else:
+                await put_or_take_back(self._store, checked(key), upload)
+        return upload.count
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Store `data`."""
@@ -277,4 +274,5 @@ def _storage_errors(blobs: StoredBlobs) -> Iterator[None]:
             raise StorageError(f"{blobs} cannot be used: NoSuchBucket") from error
         raise FileNotFoundError("There is no such blob.") from error
     except (BaseError, PermissionError) as error:
-        raise StorageError(f"{blobs} cannot be used: {error}") from error
+        why = str(error).partition("\n\nDebug source")[0]  # the library's own view of itself follows
+        raise StorageError(f"{blobs} cannot be used: {why}") from error

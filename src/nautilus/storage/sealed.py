@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nautilus.errors import ConfigurationError, StorageError
 from nautilus.storage.blobs import Blobs, Stored, checked, temporary_copy
+from nautilus.storage.upload import Upload
 
 MAGIC: Final = b"NAUTILUS\x01"
 PIECE: Final = 64 * 1024
@@ -84,16 +85,9 @@ class SealedBlobs:
 
     async def put(self, key: str, chunks: AsyncIterable[bytes]) -> int:
         """Seal and store what `chunks` yields; return its bytes before sealing."""
-        count = 0
-
-        async def counted() -> AsyncIterator[bytes]:
-            nonlocal count
-            async for chunk in chunks:
-                count += len(chunk)
-                yield chunk
-
-        await self._inner.put(key, seal(counted(), checked(key), self._keys))
-        return count
+        upload = Upload(chunks)
+        await self._inner.put(key, seal(upload.chunks(), checked(key), self._keys))
+        return upload.count
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Seal and store `data`."""

@@ -148,7 +148,7 @@ async def _delete_orphans(database: Database, blobs: Blobs, batch: list[Stored],
     for key in lost:
         await blobs.delete(key)
     async with database.begin() as connection:
-        await audited(connection, now, ACTOR, "orphan deleted", [(key.partition("/")[0], key) for key in lost])
+        await audited(connection, now, ACTOR, "orphan deleted", [(key.partition("/")[0][:64], key) for key in lost])
     return len(lost)
 
 
