@@ -34,10 +34,15 @@ $(VENV)/.full: $(VENV)/.dev
 
 setup: $(VENV)/.full ## a virtual environment with everything
 
+# What the tests need beside Python: nginx, Prometheus.
+$(VENV)/.system: scripts/system-packages.sh | $(BIN)/python
+	bash scripts/system-packages.sh
+	@touch $@
+
 serve: $(VENV)/.serve ## run the server on 127.0.0.1:8000 (MODEL=name for another model)
 	$(BIN)/nautilus serve $(if $(MODEL),--model $(MODEL))
 
-test: $(VENV)/.full ## the full test suite
+test: $(VENV)/.full $(VENV)/.system ## the full test suite
 	$(BIN)/python -m pytest
 
 check: fmt-check lint types layers ## format, lint, types and layers
