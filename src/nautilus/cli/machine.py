@@ -27,6 +27,7 @@ from nautilus.settings import Settings
 
 SHOWN: Final = ("onnxruntime", "numpy", "av", "fastapi", "uvicorn")
 """Packages whose versions explain most."""
+MISSING: Final = "missing"
 GIB: Final = 1024**3
 LITTLE_MEMORY: Final = GIB
 LITTLE_SPACE: Final = 2 * GIB
@@ -39,19 +40,23 @@ CGROUP: Final = Path("/sys/fs/cgroup")
 
 def packages(_: Settings) -> Iterator[Finding]:
     """Look for every package that we stand on, in a version that will do."""
-    shown = ", ".join(f"{name} {version(name)}" for name in SHOWN)
+    shown = ", ".join(f"{name} {_version(name)}" for name in SHOWN)
     yield ok("Python", f"{platform.python_version()}, nautilus {__version__}, {shown}")
     for line in requires("nautilus") or ():
         wanted = Requirement(line)
         if wanted.marker and not wanted.marker.evaluate({"extra": ""}):
             continue
-        try:
-            found = version(wanted.name)
-        except PackageNotFoundError:
-            found = "missing"
-        if found == "missing" or not wanted.specifier.contains(found, prereleases=True):
+        found = _version(wanted.name)
+        if found == MISSING or not wanted.specifier.contains(found, prereleases=True):
             said = f"{wanted.name} is {found}, {wanted.specifier} is needed"
             yield Finding("packages", "problem", said, f"pip install '{wanted.name}{wanted.specifier}'")
+
+
+def _version(name: str) -> str:
+    for known in (name, f"{name}-gpu"):  # onnxruntime has a twin that is built for CUDA
+        with suppress(PackageNotFoundError):
+            return version(known)
+    return MISSING
 
 
 def processor(_: Settings) -> Iterator[Finding]:
