@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
     "nginx-light nginx"
     "prometheus promtool"
+    "systemd systemd-analyze"
 )
 
 missing=()
