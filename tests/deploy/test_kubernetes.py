@@ -54,7 +54,8 @@ def test_kustomize_builds_it_with_and_without_its_components(tmp_path: Path) -> 
         pods = next(thing for thing in objects if thing["kind"] == "StatefulSet")["spec"]
         services = [thing["spec"]["selector"] for thing in objects if thing["kind"] == "Service"]
         assert [pods["template"]["metadata"]["labels"]] * 2 == services
-        assert pods["selector"]["matchLabels"] == services[0]
+        budget = next(thing for thing in objects if thing["kind"] == "PodDisruptionBudget")["spec"]
+        assert pods["selector"]["matchLabels"] == budget["selector"]["matchLabels"] == services[0]
         assert pods["template"]["spec"]["containers"][0]["image"] == "nautilus:cpu"
 
 
