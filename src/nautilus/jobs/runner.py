@@ -43,7 +43,7 @@ from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
 
-GROUP: Final = 256
+GROUP: Final = 1000
 """Files of one step."""
 TRIES: Final = 8
 """How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
@@ -255,8 +255,9 @@ class Runner:
         if self._limits.keep_audio:
             return
         done = [end.number for end in ends if end.error is None]
-        for number in done:
-            await self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number))
+        async with asyncio.TaskGroup() as tasks:
+            for number in done:
+                tasks.create_task(self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number)))
         await self._runs.forget_audio(run.id, done)
 
 
