@@ -77,6 +77,9 @@ bench: $(VENV)/.full ## one table: throughput, latency, start, memory
 build: $(VENV)/.dev ## a wheel and a source archive in dist/
 	$(BIN)/python -m hatchling build
 
+bench-jobs: $(VENV)/.full ## what jobs cost: accepted per second, overhead, huge batches, priorities
+	$(BIN)/python benchmarks/jobs.py --speech $(SPEECH)
+
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
