@@ -7,7 +7,7 @@ MODEL ?=
 SPEECH ?= ../shared/speech
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench build accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs build accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
