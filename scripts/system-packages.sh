@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
   postgresql
+  redis-server
 )
 
 missing=()

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nautilus.access.settings import AccessSettings, LimitSettings
 from nautilus.audio.sandbox import DecodeLimits
 from nautilus.errors import ConfigurationError
 from nautilus.hearing import AudioLimits
@@ -70,6 +71,10 @@ class Settings(BaseSettings):
     """debug, info, warning or error."""
     log_format: LogFormat = "auto"
     """json, text, or auto: text on a terminal."""
+    access: AccessSettings = AccessSettings()
+    """Who may ask."""
+    limits: LimitSettings = LimitSettings()
+    """How much keys may ask for that have no limits of their own."""
     audio: AudioLimits = AudioLimits()
     """Bounds on recordings."""
     decode: DecodeLimits = DecodeLimits()
