@@ -72,7 +72,7 @@ class Outcome:
     left: bool
     """Whether there is more to do."""
     fault: Fault | None = None
-    """What is to be waited for."""
+    """What is to be waited for; if nothing is left, why the rest can't be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,13 @@ class Runner:
             async with asyncio.timeout(None) as scope:
                 self._scopes[run.id] = scope
                 return await self._group(run)
-        except (SupersededError, TimeoutError):
+        except SupersededError:
             return Outcome(left=False)
-        except PASSING as error:
+        except BadRequestError as error:  # the job cannot be done any more: its model is gone
+            return Outcome(left=False, fault=_fault(error))
+        except Exception as error:  # noqa: BLE001 - a job is never forgotten: it waits, and fails when it waited too long
+            if isinstance(error, TimeoutError) and scope.expired():
+                return Outcome(left=False)
             return Outcome(left=True, fault=_fault(error))
         finally:
             self._scopes.pop(run.id, None)
@@ -132,7 +136,7 @@ class Runner:
             await self._runs.end(run, "failed" if fault else "completed", fault, expires_at)
         except SupersededError:
             return Outcome(left=False)
-        except PASSING as error:
+        except Exception as error:  # noqa: BLE001 - as above
             return Outcome(left=True, fault=_fault(error))
         return Outcome(left=False)
 
@@ -209,7 +213,7 @@ class Runner:
             size = await self._blobs.put(key, hashed(chunks))
         source = Source(file.name, blob=key, bytes=size, digest=digest.hexdigest(), url=file.url)
         await self._runs.fetched(run, file.number, source)
-        return replace(file, blob=key)
+        return replace(file, blob=key, bytes=size, digest=source.digest)
 
     async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear a file, or take what was heard of the same audio before, and store its transcript."""
