@@ -156,6 +156,11 @@ async def test_when_redis_is_down_everybody_comes_in_or_nobody() -> None:
                         raise AssertionError
             closed.charge("acme", 1.0)
             await closed.write()
+            server.start()
+            for limiter in (opened, closed):
+                limiter._down_until = 0.0  # a second has gone
+                (window,) = await limiter.count(one, with_audio=False)
+            assert window.exceeded
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis://localhost:port"])
