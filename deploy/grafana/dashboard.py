@@ -74,6 +74,26 @@ ROWS: dict[str, list[Panel]] = {
             {"{{route}} {{status}}": rate("nautilus_http_requests_total", "route, status", ', status!~"[123].."')},
         ),
     ],
+    "Jobs": [
+        Panel("Jobs of all servers", "none", {"{{state}}": 'max by (state) (nautilus_jobs{instance=~"$instance"})'}),
+        Panel(
+            "Jobs",
+            "ops",
+            {
+                "accepted": rate("nautilus_jobs_accepted_total", "job"),
+                "{{status}}": rate("nautilus_jobs_ended_total", "status"),
+            },
+        ),
+        Panel("Files of jobs", "ops", {"{{status}}": rate("nautilus_job_files_total", "status")}),
+        Panel(
+            "Webhooks, kept transcripts",
+            "ops",
+            {
+                "{{outcome}}": rate("nautilus_webhooks_total", "outcome"),
+                "{{result}}": rate("nautilus_kept_transcripts_total", "result"),
+            },
+        ),
+    ],
     "Recordings": [
         Panel("Windows that wait", "none", {"{{model}}": gauge("nautilus_queue_windows", "model", MODEL)}),
         Panel("Wait before a batch", "s", quantiles("nautilus_queue_wait_seconds", MODEL)),

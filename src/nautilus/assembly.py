@@ -186,6 +186,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     charge=limiter.charge,
                     threads=threads,
                     version=__version__,
+                    meters=meters.jobs,
                 )
                 office = Office(needs)
                 keyring = Keyring(read_keys(settings.access), settings.limits, lambda: office.place.database)

@@ -31,7 +31,7 @@ LOOKS: Final[tuple[Callable[[Settings], Iterable[Finding]], ...]] = (
     machine.port,
     machine.models,
 )
-TRIALS: Final[tuple[Callable[[Core], AsyncIterator[Finding]], ...]] = (trials.decoder, trials.hearing)
+TRIALS: Final[tuple[Callable[[Core], AsyncIterator[Finding]], ...]] = (trials.decoder, trials.hearing, trials.storage)
 
 MARKS: Final = {"ok": "[green]OK[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
 

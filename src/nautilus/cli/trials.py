@@ -1,4 +1,4 @@
-"""What `nautilus doctor` tries with a core that runs: the decoder, the model, a transcript of the sample."""
+"""What `nautilus doctor` tries with a core that runs: the decoder, the model, the sample, storage."""
 
 import io
 import re
@@ -12,11 +12,14 @@ from nautilus.assembly import Core
 from nautilus.cli.findings import Finding, ok
 from nautilus.errors import BadAudioError, NautilusError
 from nautilus.hearing import Task
+from nautilus.storage.database import State, open_database
+from nautilus.storage.place import blobs_of, database_url
 from nautilus.types import SAMPLE_RATE
 
 SAMPLE: Final = Path(nautilus.resources.__file__).with_name("sample.flac")
 """Four seconds of synthesised English."""
 SAID: Final = SAMPLE.with_suffix(".txt").read_text(encoding="utf-8").split()
+TRIAL: Final = "doctor/trial/blob"
 FEW_WORDS: Final = 0.5
 """Share of the sample's words that any model of English hears."""
 
@@ -72,3 +75,28 @@ def _judge(text: str, seconds: float, languages: tuple[str, ...]) -> Finding:
     if share < FEW_WORDS:
         return Finding("sample", "problem", f"heard “{text}”, said “{' '.join(SAID)}”", "Fetch the model again.")
     return ok("sample", f"{share:.0%} of the words, in {seconds:.2f} s: “{text}”")
+
+
+async def storage(core: Core) -> AsyncIterator[Finding]:
+    """Open the database, and write, read and delete a blob."""
+    settings = core.settings.storage
+    try:
+        async with open_database(database_url(settings), check=False) as database:
+            state = await database.state()
+            kind = "SQLite" if database.is_sqlite else "PostgreSQL"
+        if state is State.CURRENT or (state is State.BEHIND and kind == "SQLite"):
+            yield ok("database", f"{kind}, {'up to date' if state is State.CURRENT else 'brought up to date at start'}")
+        else:
+            advice = "Run `nautilus db upgrade`." if state is State.BEHIND else "Update Nautilus: it is the older one."
+            yield Finding("database", "problem", f"{kind}, its schema is {state.value}", advice)
+    except NautilusError as error:
+        yield Finding("database", "problem", str(error), "See NAUTILUS_STORAGE__DATABASE_URL in docs/storage.md.")
+    try:
+        blobs = blobs_of(settings)
+        await blobs.put_bytes(TRIAL, b"trial")
+        is_same = await blobs.read_bytes(TRIAL) == b"trial"
+        await blobs.delete(TRIAL)
+    except NautilusError as error:
+        yield Finding("blobs", "problem", str(error), "See NAUTILUS_STORAGE__BLOBS_URL in docs/storage.md.")
+    else:
+        yield ok("blobs", f"{blobs} takes and gives") if is_same else Finding("blobs", "problem", "gave other bytes")

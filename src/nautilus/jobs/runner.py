@@ -12,7 +12,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -37,13 +37,14 @@ from nautilus.jobs.marks import Ends, Marks, part_key
 from nautilus.jobs.records import Records
 from nautilus.jobs.results import dump_transcript, load_standing, load_transcript, load_words
 from nautilus.jobs.runs import FileEnd, Runs, SupersededError
+from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
 from nautilus.storage.blobs import Blobs
 from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
 
-GROUP: Final = 256
+GROUP: Final = 1000
 """Files of one step."""
 TRIES: Final = 8
 """How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
@@ -83,6 +84,7 @@ class Books:
     runs: Runs
     blobs: Blobs
     kept: Kept
+    meters: JobMeters = field(default_factory=JobMeters)
 
 
 class Runner:
@@ -95,6 +97,7 @@ class Runner:
         self._runs = books.runs
         self._blobs = books.blobs
         self._kept = books.kept
+        self._meters = books.meters
         self._pipeline = pipeline
         self._plan = plan
         self._fetch = fetch
@@ -251,12 +254,15 @@ class Runner:
         return tuple(words)
 
     async def _forget(self, audio: Mapping[int, str | None], run: Job, ends: Sequence[FileEnd]) -> None:
-        """Delete the audio of files that went well."""
+        """Count files that ended, and delete the audio of those that went well."""
+        for end in ends:
+            self._meters.files["failed" if end.error else "completed"].add()
         if self._limits.keep_audio:
             return
         done = [end.number for end in ends if end.error is None]
-        for number in done:
-            await self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number))
+        async with asyncio.TaskGroup() as tasks:
+            for number in done:
+                tasks.create_task(self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number)))
         await self._runs.forget_audio(run.id, done)
 
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from nautilus.errors import JobConflictError, ResultGoneError
 from nautilus.jobs.job import OPEN, FileState, Job, JobLimits, JobRequest, Source, Status
-from nautilus.jobs.records import Event, Page, Records
+from nautilus.jobs.records import Event, Page
 from nautilus.jobs.results import load_transcript
 from nautilus.jobs.rows import new_id
-from nautilus.jobs.runner import Runner, audio_key
+from nautilus.jobs.runner import Books, Runner, audio_key
 from nautilus.jobs.workflow import Workflows
 from nautilus.segments import segments_of
 from nautilus.storage.blobs import Blobs
@@ -51,9 +51,10 @@ class Arrival:
 class Jobs:
     """A tenant's jobs: begun, watched, read and ended."""
 
-    def __init__(self, records: Records, blobs: Blobs, runner: Runner, workflows: Workflows, limits: JobLimits) -> None:
-        self._records = records
-        self._blobs = blobs
+    def __init__(self, books: Books, runner: Runner, workflows: Workflows, limits: JobLimits) -> None:
+        self._records = books.records
+        self._blobs = books.blobs
+        self._meters = books.meters
         self._runner = runner
         self._workflows = workflows
         self._limits = limits
@@ -87,6 +88,7 @@ class Jobs:
         most = min(most or self._limits.max_queued, self._limits.max_queued)
         job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, arrival.sources, most)
         if arrival.accepted:
+            self._meters.accepted.add()
             await self._workflows.enqueue(job)
         return job
 
