@@ -10,6 +10,7 @@ from rich.console import Console
 
 from nautilus.cli.console import fail, notes
 from nautilus.cli.database import database
+from nautilus.cli.keys import keys
 from nautilus.cli.models import models
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(models, name="models")
 app.add_typer(database, name="db")
+app.add_typer(keys, name="keys")
 
 ModelOption = Annotated[
     str | None,

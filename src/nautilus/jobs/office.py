@@ -66,6 +66,8 @@ class Needs:
     pipeline: Pipeline
     plan: Callable[[Job], Task]
     """What is to be done with a job's files. Raises UnknownModelError."""
+    charge: Callable[[str, float], None]
+    """Told of a tenant's seconds of audio that jobs were done with."""
     fingerprint: Callable[[str], str]
     """A name for a model as it is, that another version of it does not have."""
     threads: Executor
@@ -171,6 +173,7 @@ class Office:
             status=200 if job.status == "completed" else 500 if job.status == "failed" else 499,
         )
         self.used(use)
+        self._needs.charge(job.tenant, job.seconds_done)
 
     async def _sweep(self, place: Place) -> NoReturn:
         async def go() -> None:

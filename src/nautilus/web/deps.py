@@ -1,9 +1,11 @@
 """What handlers ask for in their signatures."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
+from nautilus.access.keys import Caller
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
 from nautilus.jobs.job import NO_TENANT
@@ -16,12 +18,28 @@ async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that
     return core
 
 
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Return who asks."""
+    found: Caller = getattr(connection.state, "caller", ANYBODY)
+    return found
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
 async def _tenant(request: Request) -> str:
     return str(getattr(request.state, "tenant", NO_TENANT))
 
 
+ANYBODY: Final = Caller()
+"""Who asks a server that asks for no keys."""
+
 CoreDep: TypeAlias = Annotated[Core, Depends(_core)]
 """The running core."""
+
+CallerDep: TypeAlias = Annotated[Caller, Depends(_caller)]
+"""Who asks."""
 
 TenantDep: TypeAlias = Annotated[str, Depends(_tenant)]
 """Whose jobs, results and usage a request may see."""

@@ -16,7 +16,7 @@ from nautilus.jobs.service import Arrival, Jobs
 from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
-from nautilus.web.deps import CoreDep, TenantDep
+from nautilus.web.deps import CallerDep, CoreDep, TenantDep
 from nautilus.web.disconnect import EventStream
 from nautilus.web.multipart import Parts
 from nautilus.wire import openai_rest
@@ -37,11 +37,11 @@ PartialDep = Annotated[bool, Query(description="What is heard so far, of a job t
 async def submit(
     request: Request,
     core: CoreDep,
-    tenant: TenantDep,
+    caller: CallerDep,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Accept files, addresses or a manifest to be transcribed; answers at once with the job."""
-    async with core.jobs.arriving(tenant) as arrival:
+    async with core.jobs.arriving(caller.tenant) as arrival:
         form = await _received(request, core, arrival)
         for row in form.rows:
             _check_count(arrival, core.jobs)
@@ -57,7 +57,7 @@ async def submit(
             priority=cast("Importance", form.priority),
             idempotency_key=_unquoted(idempotency_key),
         )
-        job = await core.jobs.submit(arrival, asked)
+        job = await core.jobs.submit(arrival, asked, caller.limits.queued_jobs)
     body = job_document(job, core.jobs.now(), await core.jobs.position(job), form.form.warnings)
     return JSONResponse(body, 202, {"Location": f"{PATH}/{job.id}"})
 

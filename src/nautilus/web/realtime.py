@@ -22,7 +22,8 @@ from nautilus.stream.sound import read_pcm
 from nautilus.stream.watch import Watch
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
-from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send
+from nautilus.web.deps import caller_of
+from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send, subprotocol
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
@@ -49,8 +50,9 @@ async def realtime(websocket: WebSocket) -> None:
         if websocket.query_params.get("intent", "transcription") != "transcription":
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
         session = _session(websocket, core)
-        with core.drain.conversation():
-            await Conversation(websocket, core, session).run()
+        async with core.limiter.place("streams", caller_of(websocket)):
+            with core.drain.conversation():
+                await Conversation(websocket, core, session).run()
     except WebSocketDisconnect:
         return
     except NautilusError as error:
@@ -84,8 +86,7 @@ class Conversation:
 
     async def run(self) -> None:
         """Greet, wait for the first sound, and hear the rest. Raises NautilusError, WebSocketDisconnect."""
-        offered = self._websocket.scope.get("subprotocols", [])
-        await self._websocket.accept("realtime" if "realtime" in offered else None)
+        await self._websocket.accept(subprotocol(self._websocket))
         await self._send(self._items.event("session.created", session=self._shown()))
         with first_error():
             async with asyncio.TaskGroup() as tasks:
@@ -109,7 +110,7 @@ class Conversation:
             options = Options(language=self._language(lane.info.languages))
             second = self._core.second_pass(None, options)
             async with lane.stream(look_ahead, options) as stream:
-                watch = Watch(self._core.meters.streams)
+                watch = Watch(self._core.meters.streams, self._core.limiter.charge_to(caller_of(self._websocket)))
                 commands = watch.commands(_after(first, messages))
                 await converse(commands, watch.events(self._tell), stream, self._limits(), self._ending, second)
 

@@ -15,6 +15,7 @@ from nautilus.errors import BadRequestError, DeadlineError, NautilusError, Unsup
 from nautilus.hearing import Piece
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
+from nautilus.web.bill import billed
 from nautilus.web.deps import CoreDep
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
 from nautilus.wire import native, openai_rest
@@ -43,7 +44,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording, as OpenAI's API does. `stream=true` answers with server-sent events."""
     upload = await read_upload(request)
     if upload.form.stream:
-        return _streamed(upload, core)
+        return _streamed(request, upload, core)
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
@@ -110,8 +111,11 @@ async def _hear(request: Request, core: Core, upload: Upload, translate_to: str 
     task = core.offer.task(upload.form, translate_to)
     seconds = core.settings.request_timeout
     try:
-        async with asyncio.timeout(seconds):
-            return await answered(request, core.pipeline.transcribe(upload.file, task))
+        with billed(request, core) as bill:
+            async with asyncio.timeout(seconds):
+                transcript = await answered(request, core.pipeline.transcribe(upload.file, task, bill.note))
+            bill.seconds = transcript.audio.duration
+            return transcript
     except TimeoutError:
         raise DeadlineError(seconds) from None
     except ClientGoneError:
@@ -126,7 +130,7 @@ async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core)
     return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
 
 
-def _streamed(upload: Upload, core: Core) -> Response:
+def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
     task = core.offer.task(form)
 
@@ -135,15 +139,17 @@ def _streamed(upload: Upload, core: Core) -> Response:
 
         async def tell(piece: Piece) -> None:
             nonlocal first
+            await bill.note(piece)
             if not piece.words:
                 return
             await emit(openai_rest.delta(piece.words, form, first=first))
             first = False
 
-        with _closing(upload):
+        with _closing(upload), billed(request, core) as bill:
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
                     transcript = await core.pipeline.transcribe(upload.file, task, tell)
+                bill.seconds = transcript.audio.duration
                 await emit(openai_rest.done(transcript, form))
             except TimeoutError:
                 await emit(errors.event(DeadlineError(core.settings.request_timeout)))
