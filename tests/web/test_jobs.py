@@ -1,59 +1,21 @@
 """Jobs over HTTP: what is accepted is done, and said as it is; with a model that is easy to predict."""
 
 import json
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 
-from nautilus.jobs.job import JobLimits
 from nautilus.settings import Settings
-from nautilus.storage.settings import StorageSettings
-from tests.conftest import fake_engine, running
 from tests.web.clips import spoken, wav
-
-JOBS = "/v1/audio/transcriptions/jobs"
+from tests.web.jobs import JOBS, done, submit, working
 
 
 @pytest.fixture(scope="module")
 def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of a server that works on jobs."""
-    with_jobs = settings.model_copy(
-        update={
-            "jobs": JobLimits(max_files=300, poll_seconds=0.1),
-            "storage": StorageSettings(data_dir=tmp_path_factory.mktemp("jobs")),
-        }
-    )
-    with running(with_jobs, fake_engine) as url, httpx.Client(base_url=url) as client:
-        until(lambda: client.get(JOBS).is_success)
+    with working(settings, tmp_path_factory.mktemp("jobs")) as client:
         yield client
-
-
-def until(happened: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # noqa: TID251 - another thread is awaited
-
-
-def submit(
-    client: httpx.Client, *seconds: float, headers: dict[str, str] | None = None, **fields: str
-) -> dict[str, Any]:
-    files = [("file", (f"{number}.wav", wav(length))) for number, length in enumerate(seconds)]
-    answer = client.post(JOBS, files=files, data=fields, headers=headers)
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"] == f"{JOBS}/{answer.json()['id']}"
-    return dict(answer.json())
-
-
-def done(client: httpx.Client, job: str) -> dict[str, Any]:
-    def ended() -> bool:
-        return client.get(f"{JOBS}/{job}").json()["status"] not in ("queued", "processing")
-
-    until(ended)
-    return dict(client.get(f"{JOBS}/{job}").json())
 
 
 def test_a_job_of_one_file_is_done_and_its_result_comes_in_every_format(client: httpx.Client) -> None:

@@ -3,6 +3,7 @@
 from typing import Annotated, TypeAlias
 
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
@@ -17,7 +18,23 @@ async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that
 
 
 async def _tenant(request: Request) -> str:
-    return str(getattr(request.state, "tenant", NO_TENANT))
+    return tenant_of(request)
+
+
+def tenant_of(connection: HTTPConnection) -> str:
+    """Return whose request or WebSocket this is."""
+    return str(getattr(connection.state, "tenant", NO_TENANT))
+
+
+def key_of(connection: HTTPConnection) -> str | None:
+    """Return the id of the key that a request or WebSocket came with."""
+    key: str | None = getattr(connection.state, "key_id", None)
+    return key
+
+
+def request_id_of(connection: HTTPConnection) -> str:
+    """Return the `x-request-id` of a request."""
+    return str(getattr(connection.state, "request_id", ""))
 
 
 CoreDep: TypeAlias = Annotated[Core, Depends(_core)]

@@ -25,6 +25,7 @@ from nautilus.stream.sound import RawSound
 from nautilus.stream.watch import Watch
 from nautilus.types import Options
 from nautilus.web import errors
+from nautilus.web.usage import noted
 from nautilus.wire import live
 
 router = APIRouter(tags=["live"])
@@ -64,7 +65,11 @@ async def stream(websocket: WebSocket) -> None:
 
 async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> None:
     async def talk(conversation: Conversation) -> None:
-        await _hear(core, query, conversation)
+        with noted(websocket, core, "stream", core.resolve(query.model)) as used:
+            try:
+                await _hear(core, query, conversation)
+            finally:
+                used.seconds = conversation.seconds
 
     conversation, hold = await core.conversations.open(talk)
     await _carry(websocket, core, conversation, hold)

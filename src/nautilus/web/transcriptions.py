@@ -12,11 +12,12 @@ from starlette.responses import JSONResponse, Response
 
 from nautilus.assembly import Core
 from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
-from nautilus.hearing import Piece
+from nautilus.hearing import Piece, Task
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.deps import CoreDep
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
+from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
 from nautilus.wire.forms import TranscriptionForm, read_form
 
@@ -43,7 +44,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording, as OpenAI's API does. `stream=true` answers with server-sent events."""
     upload = await read_upload(request)
     if upload.form.stream:
-        return _streamed(upload, core)
+        return _streamed(request, upload, core)
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
@@ -108,14 +109,22 @@ def _only_file(parsed: FormData) -> BinaryIO:
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
     task = core.offer.task(upload.form, translate_to)
+    try:
+        with noted(request, core, "request", task.model) as used:
+            transcript = await _answered(request, core, upload, task)
+            used.seconds = transcript.audio.duration
+            return transcript
+    except ClientGoneError:
+        return None
+
+
+async def _answered(request: Request, core: Core, upload: Upload, task: Task) -> Transcript:
     seconds = core.settings.request_timeout
     try:
         async with asyncio.timeout(seconds):
             return await answered(request, core.pipeline.transcribe(upload.file, task))
     except TimeoutError:
         raise DeadlineError(seconds) from None
-    except ClientGoneError:
-        return None
 
 
 async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core) -> str:
@@ -126,29 +135,44 @@ async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core)
     return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
 
 
-def _streamed(upload: Upload, core: Core) -> Response:
+class _Told:
+    """What a client of a stream is told."""
+
+    def __init__(self, emit: openai_rest.EmitText, form: TranscriptionForm, used: Used) -> None:
+        self._emit = emit
+        self._form = form
+        self._used = used
+        self._first = True
+
+    async def tell(self, piece: Piece) -> None:
+        """Tell the words of a window."""
+        self._used.seconds = piece.seconds_done
+        if piece.words:
+            await self._emit(openai_rest.delta(piece.words, self._form, first=self._first))
+            self._first = False
+
+    async def fail(self, error: NautilusError) -> None:
+        """Tell why there is no more."""
+        self._used.status = errors.status_of(error)
+        await self._emit(errors.event(error))
+
+
+def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
     task = core.offer.task(form)
 
     async def produce(emit: openai_rest.EmitText) -> None:
-        first = True
-
-        async def tell(piece: Piece) -> None:
-            nonlocal first
-            if not piece.words:
-                return
-            await emit(openai_rest.delta(piece.words, form, first=first))
-            first = False
-
-        with _closing(upload):
+        with _closing(upload), noted(request, core, "request", task.model) as used:
+            told = _Told(emit, form, used)
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
-                    transcript = await core.pipeline.transcribe(upload.file, task, tell)
+                    transcript = await core.pipeline.transcribe(upload.file, task, told.tell)
+                used.seconds = transcript.audio.duration
                 await emit(openai_rest.done(transcript, form))
             except TimeoutError:
-                await emit(errors.event(DeadlineError(core.settings.request_timeout)))
+                await told.fail(DeadlineError(core.settings.request_timeout))
             except NautilusError as error:
-                await emit(errors.event(error))
+                await told.fail(error)
 
     return EventStream(produce, _warning_header(form.warnings))
 
