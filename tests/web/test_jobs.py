@@ -151,6 +151,13 @@ def test_a_job_needs_a_file_and_takes_so_many(client: httpx.Client) -> None:
     assert "300 files" in client.post(JOBS, json={"manifest": manifest}).json()["error"]["message"]
 
 
+def test_files_keep_their_names_in_any_script(client: httpx.Client) -> None:
+    names = ["zwölf.wav", "会議 1.wav", 'a "b".wav', "смех 😀.wav"]
+    job = client.post(JOBS, files=[("file", (name, wav(1))) for name in names]).json()["id"]
+    listed = client.get(f"{JOBS}/{job}/files").json()["data"]
+    assert [file["name"].replace("%22", '"') for file in listed] == names
+
+
 def test_a_body_that_is_cut_is_refused(client: httpx.Client) -> None:
     head = {"content-type": "multipart/form-data; boundary=x"}
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
