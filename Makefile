@@ -7,7 +7,7 @@ MODEL ?=
 SPEECH ?= ../shared/speech
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench build accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -74,8 +74,11 @@ demo: $(VENV)/.serve ## start the server, transcribe a sample through the API, s
 bench: $(VENV)/.full ## one table: throughput, latency, start, memory
 	$(BIN)/python benchmarks/run.py --speech $(SPEECH)
 
+build: $(VENV)/.dev ## a wheel and a source archive in dist/
+	$(BIN)/python -m hatchling build
+
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-s3 .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-s3 dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

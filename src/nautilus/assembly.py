@@ -177,6 +177,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     max_bytes=settings.max_upload_bytes,
                     threads=threads,
                     version=__version__,
+                    meters=meters.jobs,
                 )
                 yield Core(
                     settings=settings,

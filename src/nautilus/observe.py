@@ -119,6 +119,27 @@ class StreamMeters:
     """Seconds of sound that had come and was not heard yet, at each partial and final."""
 
 
+def _counts(*names: str) -> dict[str, Count]:
+    return {name: Count() for name in names}
+
+
+@dataclass(slots=True)
+class JobMeters:
+    """What this server counts of jobs, and what it last saw of those of all servers."""
+
+    waiting: int = 0
+    running: int = 0
+    accepted: Count = field(default_factory=Count)
+    ended: dict[str, Count] = field(default_factory=lambda: _counts("completed", "failed", "cancelled"))
+    """By status."""
+    files: dict[str, Count] = field(default_factory=lambda: _counts("completed", "failed"))
+    """By status."""
+    kept: dict[str, Count] = field(default_factory=lambda: _counts("hit", "miss"))
+    """Transcripts that were looked for among those of earlier jobs."""
+    webhooks: dict[str, Count] = field(default_factory=lambda: _counts("delivered", "retry", "dead"))
+    """Attempts, by what became of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Meters:
     """What a server counts, all models together."""
@@ -126,6 +147,7 @@ class Meters:
     recordings: Count = field(default_factory=Count)
     """Seconds of recordings transcribed."""
     streams: StreamMeters = field(default_factory=StreamMeters)
+    jobs: JobMeters = field(default_factory=JobMeters)
     loop_lag: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
     """Seconds by which the event loop came late."""
 

@@ -5,13 +5,14 @@ Nested groups are the rooms' own limits: `NAUTILUS_BATCH__MAX_ITEMS=8` sets `Bat
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from nautilus.audio.sandbox import DecodeLimits
@@ -29,6 +30,31 @@ from nautilus.types import Level
 
 PREFIX = "NAUTILUS_"
 OPENAI_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
+
+
+def _from_json(given: Any) -> Any:
+    """Return what a variable of the environment means: pydantic-settings reads no JSON inside of dataclasses."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        raise ValueError(f'{given} is no JSON list: write it like ["https://app.example"]') from None
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    """Which web pages of others may ask the server from a browser."""
+
+    origins: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ()
+    """Origins, as a JSON list, whose pages may ask: `["https://app.example"]`, or `["*"]` for all. Usually none may."""
+    max_age: int = 600
+    """Seconds for which a browser may remember what it was allowed."""
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+                raise ValueError(f"{origin!r} is no origin: write https://host or https://host:port, and no path")
 
 
 class Settings(BaseSettings):
@@ -70,6 +96,8 @@ class Settings(BaseSettings):
     """debug, info, warning or error."""
     log_format: LogFormat = "auto"
     """json, text, or auto: text on a terminal."""
+    cors: Cors = Cors()
+    """Web pages of other origins."""
     audio: AudioLimits = AudioLimits()
     """Bounds on recordings."""
     decode: DecodeLimits = DecodeLimits()

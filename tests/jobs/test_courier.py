@@ -75,7 +75,7 @@ async def courier(
     names: Names | None = None,
 ) -> AsyncIterator[Courier]:
     async with Outside(limits, names or Names()) as outside, asyncio.TaskGroup() as group:
-        one = Courier(database, outside, settings, now, chance=lambda: 0.0)
+        one = Courier(database, outside, settings, now=now, chance=lambda: 0.0)
         task = group.create_task(one.run())
         yield one
         task.cancel()

@@ -181,6 +181,22 @@ def usage(
 
 
 @app.command()
+def doctor(
+    model: ModelOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list for programs.")] = False,
+) -> None:
+    """Check the machine, the settings and the model, and say what to do. Exits with 1 where there is a problem."""
+    from nautilus.cli import doctor as checks
+
+    findings = asyncio.run(checks.examine(model))
+    if as_json:
+        sys.stdout.write(checks.as_json(findings) + "\n")
+    else:
+        Console(highlight=False).print(checks.report(findings))
+    raise typer.Exit(checks.verdict(findings))
+
+
+@app.command()
 def bench(
     files: Annotated[list[Path], typer.Argument(help="Recordings or folders to send.", exists=True)],
     url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",

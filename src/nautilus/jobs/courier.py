@@ -21,6 +21,7 @@ from nautilus.errors import AddressRefusedError, FetchError, FetchRefusedError, 
 from nautilus.jobs import deliveries
 from nautilus.jobs.deliveries import Delivery
 from nautilus.jobs.webhook import Answer, Dead, Fault, WebhookSettings, after, headers, is_failing
+from nautilus.observe import Count
 from nautilus.outside.address import parse
 from nautilus.outside.door import Outside, retry_after
 
@@ -51,12 +52,14 @@ class Courier:
         database: Transactions,
         outside: Outside,
         settings: WebhookSettings,
+        told: Mapping[str, Count] | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = CHANCE,
     ) -> None:
         self._database = database
         self._outside = outside
         self._settings = settings
+        self._told = told or {}
         self._now = now
         self._chance = chance
         self._wake = asyncio.Event()
@@ -109,6 +112,7 @@ class Courier:
             result = await self._send(delivery)
             self._remember(delivery.origin, failing=is_failing(result))
             outcome = after(delivery.attempts, result, self._now(), self._chance())
+            self._told.get(type(outcome).__name__.lower(), Count()).add()
             tell = log.warning if isinstance(outcome, Dead) else log.info
             tell("webhook", id=delivery.id, attempt=delivery.attempts, outcome=type(outcome).__name__.lower())
             async with self._database.begin() as connection:

@@ -1,11 +1,12 @@
 """Transcripts of earlier jobs, kept by what was heard and how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Final
 
 from nautilus.hearing import Task
 from nautilus.jobs.job import FileState, Job
+from nautilus.observe import Count
 from nautilus.storage.cache import ResultCache, digest
 from nautilus.wire.forms import read_form
 
@@ -18,8 +19,11 @@ LOOKED_UP_FROM: Final = 40_000
 class Kept:
     """Transcripts of earlier jobs, by what was heard and how."""
 
-    def __init__(self, cache: ResultCache, fingerprint: Callable[[str], str]) -> None:
+    def __init__(
+        self, cache: ResultCache, fingerprint: Callable[[str], str], looked: Mapping[str, Count] | None = None
+    ) -> None:
         self._cache = cache
+        self._looked = looked or {}
         self._fingerprint = fingerprint
 
     def key(self, job: Job, file: FileState, task: Task) -> str | None:
@@ -31,7 +35,9 @@ class Kept:
 
     async def get(self, tenant: str, key: str) -> bytes | None:
         """Return a transcript."""
-        return await self._cache.get(tenant, key)
+        found = await self._cache.get(tenant, key)
+        self._looked.get("miss" if found is None else "hit", Count()).add()
+        return found
 
     async def put(self, tenant: str, key: str, stored: bytes) -> None:
         """Keep a transcript."""

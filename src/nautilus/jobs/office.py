@@ -34,6 +34,7 @@ from nautilus.jobs.service import Jobs
 from nautilus.jobs.uploads import Uploads
 from nautilus.jobs.webhook import Ending, WebhookSettings, payload
 from nautilus.jobs.workflow import open_workflows
+from nautilus.observe import JobMeters
 from nautilus.outside.door import Outside
 from nautilus.outside.fetch import fetch
 from nautilus.outside.limits import OutsideLimits
@@ -50,6 +51,8 @@ log = structlog.get_logger(__name__)
 
 REQUEUE_EVERY = 60.0
 """Seconds between two looks for jobs that were accepted but not enqueued."""
+COUNT_EVERY = 5.0
+"""Seconds between two counts of all servers' jobs."""
 SWEEP_EVERY = 600.0
 """Seconds between two looks for what is due to go."""
 
@@ -71,6 +74,7 @@ class Needs:
     """A name for a model as it is, that another version of it does not have."""
     threads: Executor
     version: str
+    meters: JobMeters
 
 
 class Office:
@@ -133,13 +137,13 @@ class Office:
         needs, limits, database = self._needs, self._needs.limits, place.database
         servers = Servers(database, needs.version, limits)
         async with Outside(needs.outside) as outside:
-            courier = Courier(database, outside, needs.webhooks)
+            courier = Courier(database, outside, needs.webhooks, needs.meters.webhooks)
             told = partial(self._on_end, courier)
             records, runs = Records(database, told), Runs(database, told)
             bounds = CacheLimits(needs.storage.cache_bytes, needs.storage.cache_seconds)
-            kept = Kept(ResultCache(database, place.blobs, bounds), needs.fingerprint)
+            kept = Kept(ResultCache(database, place.blobs, bounds), needs.fingerprint, needs.meters.kept)
             bring = partial(fetch, outside, at_most=needs.outside.max_bytes or needs.max_bytes)
-            books = Books(records, runs, place.blobs, kept)
+            books = Books(records, runs, place.blobs, kept, needs.meters)
             runner = Runner(books, needs.pipeline, needs.plan, bring, limits)
             try:
                 url = workflow_url(needs.storage)
@@ -149,6 +153,7 @@ class Office:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(servers.live(workflows.recover), name="show signs of life")
                         tasks.create_task(courier.run(), name="send webhooks")
+                        tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, records, needs.meters)))
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = self._letters = None
@@ -158,6 +163,7 @@ class Office:
     async def _on_end(self, courier: Courier, connection: AsyncConnection, job: Job) -> None:
         """Promise a webhook, in the transaction that ends a job, and note what was used."""
         ended = job.completed_at or time.time()
+        self._needs.meters.ended[job.status].add()
         if job.webhook_url:
             ending = cast("Ending", job.status)
             body = payload(ending, job_document(job, ended), ended)
@@ -193,6 +199,11 @@ async def _again(what: str, every: float, work: Callable[[], Awaitable[None]]) -
         except StorageError as error:
             log.warning("the storage is away", work=what, reason=str(error))
         await asyncio.sleep(every)
+
+
+async def _count(records: Records, meters: JobMeters) -> None:
+    counted = await records.count()
+    meters.waiting, meters.running = counted.get("queued", 0), counted.get("processing", 0)
 
 
 async def _leave(servers: Servers) -> None:

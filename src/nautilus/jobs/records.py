@@ -145,6 +145,12 @@ class Records:
             raise JobNotFoundError(f"{job}, file {number}")
         return files[0]
 
+    async def count(self) -> dict[str, int]:
+        """Return how many jobs of all tenants have not ended, by status."""
+        query = sa.select(jobs.c.status, sa.func.count()).where(jobs.c.status.in_(OPEN)).group_by(jobs.c.status)
+        async with self._database.reading() as connection:
+            return {status: int(number) for status, number in await connection.execute(query)}
+
     async def waiting(self, age: float = 10.0, limit: int = 1000) -> list[Job]:
         """Return queued jobs of at least `age` seconds, the oldest first."""
         query = sa.select(jobs).where(jobs.c.status == "queued", jobs.c.created_at < self.now() - age)

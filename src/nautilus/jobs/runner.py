@@ -12,7 +12,7 @@ import hashlib
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final, Protocol
 
@@ -37,13 +37,14 @@ from nautilus.jobs.marks import Ends, Marks, part_key
 from nautilus.jobs.records import Records
 from nautilus.jobs.results import dump_transcript, load_standing, load_transcript, load_words
 from nautilus.jobs.runs import FileEnd, Runs, SupersededError
+from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
 from nautilus.storage.blobs import Blobs
 from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
 
-GROUP: Final = 256
+GROUP: Final = 1000
 """Files of one step."""
 TRIES: Final = 8
 """How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
@@ -72,7 +73,7 @@ class Outcome:
     left: bool
     """Whether there is more to do."""
     fault: Fault | None = None
-    """What is to be waited for."""
+    """What is to be waited for; if nothing is left, why the rest can't be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Books:
     runs: Runs
     blobs: Blobs
     kept: Kept
+    meters: JobMeters = field(default_factory=JobMeters)
 
 
 class Runner:
@@ -95,6 +97,7 @@ class Runner:
         self._runs = books.runs
         self._blobs = books.blobs
         self._kept = books.kept
+        self._meters = books.meters
         self._pipeline = pipeline
         self._plan = plan
         self._fetch = fetch
@@ -114,9 +117,13 @@ class Runner:
             async with asyncio.timeout(None) as scope:
                 self._scopes[run.id] = scope
                 return await self._group(run)
-        except (SupersededError, TimeoutError):
+        except SupersededError:
             return Outcome(left=False)
-        except PASSING as error:
+        except BadRequestError as error:  # the job cannot be done any more: its model is gone
+            return Outcome(left=False, fault=_fault(error))
+        except Exception as error:  # noqa: BLE001 - a job is never forgotten: it waits, and fails when it waited too long
+            if isinstance(error, TimeoutError) and scope.expired():
+                return Outcome(left=False)
             return Outcome(left=True, fault=_fault(error))
         finally:
             self._scopes.pop(run.id, None)
@@ -132,7 +139,7 @@ class Runner:
             await self._runs.end(run, "failed" if fault else "completed", fault, expires_at)
         except SupersededError:
             return Outcome(left=False)
-        except PASSING as error:
+        except Exception as error:  # noqa: BLE001 - as above
             return Outcome(left=True, fault=_fault(error))
         return Outcome(left=False)
 
@@ -209,7 +216,7 @@ class Runner:
             size = await self._blobs.put(key, hashed(chunks))
         source = Source(file.name, blob=key, bytes=size, digest=digest.hexdigest(), url=file.url)
         await self._runs.fetched(run, file.number, source)
-        return replace(file, blob=key)
+        return replace(file, blob=key, bytes=size, digest=source.digest)
 
     async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear a file, or take what was heard of the same audio before, and store its transcript."""
@@ -247,12 +254,15 @@ class Runner:
         return tuple(words)
 
     async def _forget(self, audio: Mapping[int, str | None], run: Job, ends: Sequence[FileEnd]) -> None:
-        """Delete the audio of files that went well."""
+        """Count files that ended, and delete the audio of those that went well."""
+        for end in ends:
+            self._meters.files["failed" if end.error else "completed"].add()
         if self._limits.keep_audio:
             return
         done = [end.number for end in ends if end.error is None]
-        for number in done:
-            await self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number))
+        async with asyncio.TaskGroup() as tasks:
+            for number in done:
+                tasks.create_task(self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number)))
         await self._runs.forget_audio(run.id, done)
 
 

@@ -120,6 +120,12 @@ class Runs:
         """End a job for good."""
         now = self.now()
         async with self._fenced(run) as connection:
+            if error is not None:
+                await connection.execute(
+                    sa.update(job_files)
+                    .where(job_files.c.job == run.id, job_files.c.status.in_(OPEN))
+                    .values(status="failed", error=error.body(), checkpoint=None)
+                )
             await sum_up(connection, run.id)
             ended = await connection.execute(
                 sa.update(jobs)

@@ -57,6 +57,7 @@ class Jobs:
         """What was sent for jobs that are not begun."""
         self._records = books.records
         self._blobs = books.blobs
+        self._meters = books.meters
         self._runner = runner
         self._workflows = workflows
         self._limits = limits
@@ -90,6 +91,7 @@ class Jobs:
         sources = await self.uploads.found(arrival.tenant, arrival.sources)
         job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, sources, most)
         if arrival.accepted:
+            self._meters.accepted.add()
             await self._workflows.enqueue(job)
         return job
 

@@ -17,8 +17,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
+import structlog
+
+from nautilus.errors import StorageError
 from nautilus.jobs.job import Fault, Job, JobLimits
 from nautilus.jobs.runner import Outcome, Runner
+
+log = structlog.get_logger(__name__)
 
 VERSION: Final = "1"
 QUEUE: Final = "jobs"
@@ -104,7 +109,7 @@ def _define(dbos: Any, runner: Runner, limits: JobLimits, loop: asyncio.Abstract
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
 
     async def transcribe_job(job: str) -> None:
-        run = await on_loop(runner.begin(job))  # no step: each execution is a run of its own
+        run = await _begun(lambda: on_loop(runner.begin(job)))  # no step: each execution is a run of its own
         if run is None:
             return
 
@@ -121,15 +126,27 @@ def _define(dbos: Any, runner: Runner, limits: JobLimits, loop: asyncio.Abstract
     return workflow
 
 
+async def _begun(begin: Callable[[], Awaitable[Job | None]]) -> Job | None:
+    """Begin, however long the database is away."""
+    wait = FIRST_WAIT
+    while True:
+        try:
+            return await begin()
+        except StorageError as error:
+            log.warning("a job cannot begin: the database is away", reason=str(error))
+        await asyncio.sleep(wait)
+        wait = min(LONGEST_WAIT, 2 * wait)
+
+
 async def _until_done(
     step: Callable[[], Awaitable[dict[str, Any]]], sleep: Callable[[float], Awaitable[None]], patience: float
 ) -> Fault | None:
-    """Repeat a step until nothing is left; return the fault that lasted too long, if one did."""
+    """Repeat a step until nothing is left; return why the rest can't be done, or what lasted too long."""
     waited, wait = 0.0, FIRST_WAIT
     while True:
         outcome = await step()
         if not outcome["left"]:
-            return None
+            return Fault.read(outcome["fault"])
         if outcome["fault"] is None:
             waited, wait = 0.0, FIRST_WAIT
             continue

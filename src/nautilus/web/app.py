@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.cors import CORSMiddleware
 
 from nautilus import __version__
 from nautilus.assembly import Core, LoadEngine, assemble
@@ -27,7 +28,7 @@ from nautilus.web import (
 )
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
-from nautilus.web.middleware import BodyLimit, RequestContext
+from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
 
@@ -69,6 +70,16 @@ def create_app(
     meters = HttpMeters()
     app.state.metrics = Exposition(meters, lambda: getattr(app.state, "core", None))
     app.add_middleware(RequestContext, meters=meters)
+    app.add_middleware(SecurityHeaders)
+    if settings.cors.origins:  # outermost, so that a page may read refusals as well
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors.origins,
+            allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
+            allow_headers=("*",),
+            expose_headers=EXPOSED,
+            max_age=settings.cors.max_age,
+        )
     return app
 
 

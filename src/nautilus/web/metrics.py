@@ -1,6 +1,6 @@
 """Every metric: its name, and where in the running server its values are read when Prometheus asks; docs/metrics.md."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Generic, Literal, TypeAlias, TypeVar
 
@@ -70,6 +70,10 @@ def _look_aheads(read: Callable[[LaneState, float], float]) -> Callable[[Core], 
         if one.lane
         for look_ahead in one.lane.info.waits
     ]
+
+
+def _by(read: Callable[[Core], Mapping[str, Count]]) -> Callable[[Core], Values]:
+    return lambda core: [((name,), count.value) for name, count in read(core).items()]
 
 
 _MODEL: Final = ("model",)
@@ -237,6 +241,47 @@ METRICS: Final[tuple[Metric[Core], ...]] = (
         "counter",
         "Decoder processes that took too long over a block.",
         _one(lambda core: core.sandbox.timeouts),
+    ),
+    Metric(
+        "nautilus_jobs",
+        "gauge",
+        "Jobs of all servers that wait or run, counted every few seconds.",
+        lambda core: [(("waiting",), core.meters.jobs.waiting), (("running",), core.meters.jobs.running)],
+        ("state",),
+    ),
+    Metric(
+        "nautilus_jobs_accepted_total",
+        "counter",
+        "Jobs that this server took.",
+        _one(lambda core: core.meters.jobs.accepted.value),
+    ),
+    Metric(
+        "nautilus_jobs_ended_total",
+        "counter",
+        "Jobs that ended on this server.",
+        _by(lambda core: core.meters.jobs.ended),
+        ("status",),
+    ),
+    Metric(
+        "nautilus_job_files_total",
+        "counter",
+        "Files of jobs that ended on this server.",
+        _by(lambda core: core.meters.jobs.files),
+        ("status",),
+    ),
+    Metric(
+        "nautilus_kept_transcripts_total",
+        "counter",
+        "Looks for a transcript of the same audio among those of earlier jobs.",
+        _by(lambda core: core.meters.jobs.kept),
+        ("result",),
+    ),
+    Metric(
+        "nautilus_webhooks_total",
+        "counter",
+        "Attempts to send webhooks, by what became of them.",
+        _by(lambda core: core.meters.jobs.webhooks),
+        ("outcome",),
     ),
     Metric(
         "nautilus_event_loop_lag_seconds",

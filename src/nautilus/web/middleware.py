@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from typing import Final
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,6 +16,16 @@ from nautilus.web.metrics import NO_ROUTE, HttpMeters
 log = structlog.get_logger("nautilus.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+SECURITY_HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "DENY",
+    "content-security-policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
+    "cross-origin-opener-policy": "same-origin",
+}
+"""What every answer carries, unless it says otherwise itself."""
+EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-nautilus-warning", "retry-after")
+"""Headers of answers that pages of other origins may read."""
 QUIET = ("/health", "/v1/health", "/metrics")
 """Paths that are asked too often to log."""
 
@@ -59,6 +70,25 @@ class RequestContext:
                 if not scope["path"].startswith(QUIET):
                     facts = {"method": scope["method"], "path": scope["path"], "status": status}
                     log.info("request", **facts, seconds=round(seconds, 4))
+
+
+class SecurityHeaders:
+    """Tells browsers to take answers for what they are, in no frame of others, and to tell nobody where they were."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request; see ASGI."""
+
+        async def send_safe(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_safe if scope["type"] == "http" else send)
 
 
 class BodyLimit:
