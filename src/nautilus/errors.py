@@ -17,6 +17,8 @@ NautilusError
 │   ├── UnsupportedError        the model or the server cannot do that
 │   ├── UnknownModelError
 │   ├── JobNotFoundError
+│   ├── UploadNotFoundError
+│   ├── DeliveryNotFoundError
 │   ├── JobConflictError        the job's status, or an idempotency key, forbids it
 │   └── ResultGoneError         the result was kept as long as was said
 ├── LimitError                  the caller has had its share for now
@@ -138,6 +140,31 @@ class JobNotFoundError(BadRequestError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"There is no job {name}. GET /v1/audio/transcriptions/jobs lists yours.", "id")
+
+
+class UploadNotFoundError(BadRequestError):
+    """No such upload that waits, or it is somebody else's."""
+
+    code = "upload_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"No upload {name[:80]} waits: it is unknown, has expired, or a job has taken it. POST /v1/uploads again.",
+            "upload",
+        )
+
+
+class DeliveryNotFoundError(BadRequestError):
+    """No such webhook that could be sent again, or it is somebody else's."""
+
+    code = "delivery_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"No webhook {name[:80]} can be sent again: it is unknown, or on its way already. "
+            "GET /v1/webhooks/deliveries lists yours that were given up.",
+            "id",
+        )
 
 
 class JobConflictError(BadRequestError):

@@ -189,7 +189,7 @@ async def test_dead_letters_are_listed_and_sent_again_with_the_same_id(database:
             (letter,) = await list_dead(connection, "ours")
             assert await list_dead(connection, "theirs") == []
             assert await list_dead(connection, None) == [letter]
-            assert await list_dead(connection, None, before=START) == []
+            assert await list_dead(connection, None, after=letter.id) == []
             assert not await redeliver(connection, letter.id, "theirs", START)
             assert not await redeliver(connection, "msg_other", None, START)
         switch.status = 200

@@ -22,7 +22,7 @@ from nautilus.web.access import NEEDS, WITH_AUDIO, needed
 from nautilus.web.app import create_app
 from tests.conftest import fake_engine, running
 from tests.web.clips import wav
-from tests.web.test_jobs import JOBS, done, submit, until
+from tests.web.jobs import JOBS, done, submit, until
 
 ADMIN = "the-operator-s-own-key"
 _numbers = count(1)

@@ -1,59 +1,21 @@
 """Jobs over HTTP: what is accepted is done, and said as it is; with a model that is easy to predict."""
 
 import json
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
 
-from nautilus.jobs.job import JobLimits
 from nautilus.settings import Settings
-from nautilus.storage.settings import StorageSettings
-from tests.conftest import fake_engine, running
 from tests.web.clips import spoken, wav
-
-JOBS = "/v1/audio/transcriptions/jobs"
+from tests.web.jobs import JOBS, done, submit, working
 
 
 @pytest.fixture(scope="module")
 def client(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A client of a server that works on jobs."""
-    with_jobs = settings.model_copy(
-        update={
-            "jobs": JobLimits(max_files=300, poll_seconds=0.1),
-            "storage": StorageSettings(data_dir=tmp_path_factory.mktemp("jobs")),
-        }
-    )
-    with running(with_jobs, fake_engine) as url, httpx.Client(base_url=url) as client:
-        until(lambda: client.get(JOBS).is_success)
+    with working(settings, tmp_path_factory.mktemp("jobs")) as client:
         yield client
-
-
-def until(happened: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)  # noqa: TID251 - another thread is awaited
-
-
-def submit(
-    client: httpx.Client, *seconds: float, headers: dict[str, str] | None = None, **fields: str
-) -> dict[str, Any]:
-    files = [("file", (f"{number}.wav", wav(length))) for number, length in enumerate(seconds)]
-    answer = client.post(JOBS, files=files, data=fields, headers=headers)
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"] == f"{JOBS}/{answer.json()['id']}"
-    return dict(answer.json())
-
-
-def done(client: httpx.Client, job: str) -> dict[str, Any]:
-    def ended() -> bool:
-        return client.get(f"{JOBS}/{job}").json()["status"] not in ("queued", "processing")
-
-    until(ended)
-    return dict(client.get(f"{JOBS}/{job}").json())
 
 
 def test_a_job_of_one_file_is_done_and_its_result_comes_in_every_format(client: httpx.Client) -> None:
@@ -187,6 +149,13 @@ def test_a_job_needs_a_file_and_takes_so_many(client: httpx.Client) -> None:
     assert "at least one" in client.post(JOBS, json={"model": "whisper-1"}).json()["error"]["message"]
     manifest = "\n".join('{"url": "https://example.org/a.wav"}' for _ in range(301))
     assert "300 files" in client.post(JOBS, json={"manifest": manifest}).json()["error"]["message"]
+
+
+def test_files_keep_their_names_in_any_script(client: httpx.Client) -> None:
+    names = ["zwölf.wav", "会議 1.wav", 'a "b".wav', "смех 😀.wav"]
+    job = client.post(JOBS, files=[("file", (name, wav(1))) for name in names]).json()["id"]
+    listed = client.get(f"{JOBS}/{job}/files").json()["data"]
+    assert [file["name"].replace("%22", '"') for file in listed] == names
 
 
 def test_a_body_that_is_cut_is_refused(client: httpx.Client) -> None:

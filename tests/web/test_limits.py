@@ -22,8 +22,8 @@ from nautilus.web.access import told
 from tests.access.redis import running_redis
 from tests.conftest import fake_engine, running
 from tests.web.clips import wav
+from tests.web.jobs import JOBS, done, until
 from tests.web.test_access import ask, bearer, live, refusal
-from tests.web.test_jobs import JOBS, done, until
 
 FREE = "a-key-without-limits"
 LIMITS: dict[str, dict[str, float]] = {

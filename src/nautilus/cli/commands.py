@@ -1,7 +1,9 @@
 """The `nautilus` command. Imports late, so that `--help` is instant."""
 
 import asyncio
+import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +12,10 @@ from rich.console import Console
 
 from nautilus.cli.console import fail, notes
 from nautilus.cli.database import database
+from nautilus.cli.jobs import jobs
 from nautilus.cli.keys import keys
 from nautilus.cli.models import models
+from nautilus.cli.webhooks import webhooks
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
 from nautilus.wire.forms import FORMATS
@@ -24,6 +28,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(models, name="models")
+app.add_typer(jobs, name="jobs")
+app.add_typer(webhooks, name="webhooks")
 app.add_typer(database, name="db")
 app.add_typer(keys, name="keys")
 
@@ -153,6 +159,27 @@ def config(
             Console().print(settings_table(load_settings()))
     except NautilusError as error:
         raise fail(error) from error
+
+
+@app.command()
+def usage(
+    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC; else a month.")] = None,
+    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC; else today.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this one's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show who used how much, by day, key and model: read from the database, also while servers run."""
+    from nautilus.cli.usage import read, usage_table
+    from nautilus.storage.usage import usage_document
+
+    try:
+        period, found = asyncio.run(read(since, until, tenant))
+    except NautilusError as error:
+        raise fail(error) from error
+    if as_json:
+        sys.stdout.write(json.dumps(usage_document(period, found)) + "\n")
+    else:
+        Console(highlight=False).print(usage_table(period, found))
 
 
 @app.command()

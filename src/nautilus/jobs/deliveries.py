@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Insert, func, or_, select, update
+from sqlalchemy import Insert, and_, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -132,15 +132,17 @@ async def next_due(connection: AsyncConnection, now: float) -> float | None:
 
 
 async def list_dead(
-    connection: AsyncConnection, tenant: str | None, at_most: int = 100, before: float | None = None
+    connection: AsyncConnection, tenant: str | None, at_most: int = 100, after: str | None = None
 ) -> Sequence[DeadLetter]:
-    """Return webhooks that were given up, the newest first; None for the tenants of all. `before` pages back."""
+    """Return webhooks that were given up, the newest first, older than the one `after`; None for those of all."""
     names = ("id", "tenant", "job", "url", "attempts", "error", "created_at")
     wanted = select(*(deliveries.c[name] for name in names)).where(deliveries.c.status == DEAD)
     if tenant is not None:
         wanted = wanted.where(deliveries.c.tenant == tenant)
-    if before is not None:
-        wanted = wanted.where(deliveries.c.created_at < before)
+    if after is not None:
+        mark = select(deliveries.c.created_at).where(deliveries.c.id == after).scalar_subquery()
+        same = and_(deliveries.c.created_at == mark, deliveries.c.id > after)
+        wanted = wanted.where(or_(deliveries.c.created_at < mark, same))
     newest = wanted.order_by(deliveries.c.created_at.desc(), deliveries.c.id).limit(at_most)
     return [DeadLetter(*row) for row in await connection.execute(newest)]
 

@@ -42,6 +42,10 @@ class JobLimits:
     """Files in one job."""
     max_queued: int = 1000
     """Jobs of one tenant that wait or run; more are refused with 429."""
+    upload_seconds: float = 24 * 3600.0
+    """How long an upload waits for a job to take it."""
+    max_uploads: int = 20_000
+    """Uploads of one tenant that wait; more are refused with 429."""
     keep_seconds: float = 7 * 24 * 3600.0
     """How long results can be fetched after a job's end."""
     keep_audio: bool = False
@@ -75,7 +79,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file of a job that begins: sent already (`blob`), or to be fetched (`url`)."""
+    """One file of a job that begins: sent with it (`blob`), uploaded before (`upload`), or to be fetched (`url`)."""
 
     name: str
     blob: str | None = None
@@ -83,6 +87,8 @@ class Source:
     digest: str | None = None
     """SHA-256 of the audio, in hexadecimal."""
     url: str | None = None
+    upload: str | None = None
+    """The id of an upload."""
     error: Fault | None = None
     """What is wrong with it already; it fails alone."""
 

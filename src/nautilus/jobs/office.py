@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn, cast
+from typing import NoReturn, TypeVar, cast
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,11 +25,13 @@ from nautilus.jobs.deliveries import Notice, enqueue
 from nautilus.jobs.document import job_document
 from nautilus.jobs.job import Job, JobLimits
 from nautilus.jobs.kept import Kept
+from nautilus.jobs.letters import DeadLetters
 from nautilus.jobs.records import Records
 from nautilus.jobs.runner import Books, Runner
 from nautilus.jobs.runs import Runs
 from nautilus.jobs.servers import Servers
 from nautilus.jobs.service import Jobs
+from nautilus.jobs.uploads import Uploads
 from nautilus.jobs.webhook import Ending, WebhookSettings, payload
 from nautilus.jobs.workflow import open_workflows
 from nautilus.observe import JobMeters
@@ -42,6 +44,8 @@ from nautilus.storage.place import Place, open_place, workflow_url
 from nautilus.storage.settings import StorageSettings
 from nautilus.storage.sweep import sweep
 from nautilus.storage.usage import UsageLog, Use, open_usage
+
+Room = TypeVar("Room")
 
 log = structlog.get_logger(__name__)
 
@@ -81,17 +85,19 @@ class Office:
     def __init__(self, needs: Needs) -> None:
         self._needs = needs
         self._jobs: Jobs | None = None
+        self._letters: DeadLetters | None = None
         self._place: Place | None = None
         self._usage: UsageLog | None = None
 
     @property
     def jobs(self) -> Jobs:
         """The jobs. Raises NotReadyError until they are open, UnsupportedError where they never are."""
-        if not self._needs.limits.enabled:
-            raise UnsupportedError("This server takes no jobs; its operator can enable them (NAUTILUS_JOBS__ENABLED).")
-        if self._jobs is None:
-            raise NotReadyError("jobs", "opening the database")
-        return self._jobs
+        return self._need(self._jobs)
+
+    @property
+    def letters(self) -> DeadLetters:
+        """The webhooks that were given up. Raises NotReadyError, UnsupportedError, as `jobs` does."""
+        return self._need(self._letters)
 
     @property
     def place(self) -> Place:
@@ -99,6 +105,13 @@ class Office:
         if self._place is None:
             raise NotReadyError("storage", "opening the database")
         return self._place
+
+    def _need(self, room: Room | None) -> Room:
+        if not self._needs.limits.enabled:
+            raise UnsupportedError("This server takes no jobs; its operator can enable them (NAUTILUS_JOBS__ENABLED).")
+        if room is None:
+            raise NotReadyError("jobs", "opening the database")
+        return room
 
     def used(self, use: Use) -> None:
         """Note a use; never waits and never fails."""
@@ -140,14 +153,15 @@ class Office:
             try:
                 url = workflow_url(needs.storage)
                 async with open_workflows(url, servers.id, runner, limits, needs.threads) as workflows:
-                    self._jobs = Jobs(books, runner, workflows, limits)
+                    self._jobs = Jobs(books, Uploads(database, place.blobs, limits), runner, workflows, limits)
+                    self._letters = DeadLetters(database, courier.wake)
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(servers.live(workflows.recover), name="show signs of life")
                         tasks.create_task(courier.run(), name="send webhooks")
                         tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, records, needs.meters)))
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
-                self._jobs = None
+                self._jobs = self._letters = None
                 await _leave(servers)
         raise AssertionError
 

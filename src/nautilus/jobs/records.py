@@ -10,10 +10,13 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.errors import JobConflictError, JobNotFoundError, LimitError
+from nautilus.jobs.deliveries import PENDING
 from nautilus.jobs.job import OPEN, PRIORITIES, FileState, Job, JobRequest, Source, Status
 from nautilus.jobs.rows import OnEnd, progress_data, read_file, read_job, sum_up, tell
+from nautilus.jobs.uploads import take
+from nautilus.storage.audit import audited
 from nautilus.storage.database import Database
-from nautilus.storage.tables import job_events, job_files, jobs
+from nautilus.storage.tables import deliveries, job_events, job_files, jobs
 
 ROWS_AT_ONCE: Final = 500
 """Files written by one statement."""
@@ -71,6 +74,7 @@ class Records:
             async with self._database.begin() as connection:
                 await _check_room(connection, tenant, most)
                 await connection.execute(sa.insert(jobs).values(row))
+                sources = await take(connection, tenant, sources)
                 for place in range(0, len(sources), ROWS_AT_ONCE):
                     some = enumerate(sources[place : place + ROWS_AT_ONCE], place)
                     await connection.execute(
@@ -208,12 +212,17 @@ class Records:
             await tell(connection, job, now, "queued", {})
             return read_job(row)
 
-    async def delete(self, tenant: str, job: str) -> Job:
-        """Forget a job with all its rows; return what it was."""
+    async def delete(self, tenant: str, job: str, actor: str) -> tuple[str, ...]:
+        """Forget a job with all its rows, but for a webhook on its way. Return the uploads' blobs that were its own."""
         async with self._database.begin() as connection:
-            there = await _get(connection, tenant, job)
+            await _get(connection, tenant, job)
+            own = sa.select(job_files.c.blob).where(job_files.c.job == job, job_files.c.blob.contains("/uploads/"))
+            blobs = tuple(await connection.scalars(own))
             await connection.execute(sa.delete(jobs).where(jobs.c.id == job))
-            return there
+            told = (deliveries.c.job == job, deliveries.c.tenant == tenant, deliveries.c.status != PENDING)
+            await connection.execute(sa.delete(deliveries).where(*told))
+            await audited(connection, self.now(), actor, "job deleted", [(tenant, job)])
+            return blobs
 
     async def events(self, job: str, after: int, limit: int = 100) -> tuple[Event, ...]:
         """Return what happened to a job after event number `after`."""

@@ -14,6 +14,7 @@ from nautilus.jobs.records import Event, Page
 from nautilus.jobs.results import load_transcript
 from nautilus.jobs.rows import new_id
 from nautilus.jobs.runner import Books, Runner, audio_key
+from nautilus.jobs.uploads import Uploads
 from nautilus.jobs.workflow import Workflows
 from nautilus.segments import segments_of
 from nautilus.storage.blobs import Blobs
@@ -51,7 +52,9 @@ class Arrival:
 class Jobs:
     """A tenant's jobs: begun, watched, read and ended."""
 
-    def __init__(self, books: Books, runner: Runner, workflows: Workflows, limits: JobLimits) -> None:
+    def __init__(self, books: Books, uploads: Uploads, runner: Runner, workflows: Workflows, limits: JobLimits) -> None:
+        self.uploads = uploads
+        """What was sent for jobs that are not begun."""
         self._records = books.records
         self._blobs = books.blobs
         self._meters = books.meters
@@ -86,7 +89,8 @@ class Jobs:
         """
         request = replace(request, fingerprint=_fingerprint(request, arrival.sources))
         most = min(most or self._limits.max_queued, self._limits.max_queued)
-        job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, arrival.sources, most)
+        sources = await self.uploads.found(arrival.tenant, arrival.sources)
+        job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, sources, most)
         if arrival.accepted:
             self._meters.accepted.add()
             await self._workflows.enqueue(job)
@@ -157,12 +161,14 @@ class Jobs:
         await self._workflows.enqueue(queued)
         return queued
 
-    async def delete(self, tenant: str, job: str) -> None:
-        """Stop a job and delete it with all that belongs to it."""
-        deleted = await self._records.delete(tenant, job)
+    async def delete(self, tenant: str, job: str, actor: str) -> None:
+        """Stop a job and delete it with all that belongs to it; `actor` did it."""
+        uploaded = await self._records.delete(tenant, job, actor)
         self._runner.stop(job)
         for kind in ("audio", "parts", "results"):
-            await self._blobs.delete_all(f"{deleted.tenant}/{kind}/{job}")
+            await self._blobs.delete_all(f"{tenant}/{kind}/{job}")
+        for blob in uploaded:
+            await self._blobs.delete(blob)
 
     async def events(self, tenant: str, job: str, after: int) -> AsyncIterator[Event]:
         """Give what happened to a job behind event number `after`, then what happens, until it has ended."""
@@ -179,6 +185,6 @@ class Jobs:
 
 def _fingerprint(request: JobRequest, sources: Sequence[Source]) -> str:
     """Return what is the same exactly for requests that ask for the same."""
-    files = [(source.name, source.digest, source.url) for source in sources]
+    files = [(source.upload,) if source.upload else (source.name, source.digest, source.url) for source in sources]
     asked = (request.form, dict(request.metadata), request.webhook_url, request.priority, files)
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

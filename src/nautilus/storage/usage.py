@@ -5,24 +5,26 @@ database, and one that is down costs rows only when it stays down. What finds no
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, date, datetime
-from typing import Final
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import ColumnElement, Integer, case, cast, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from nautilus.errors import StorageError
+from nautilus.errors import BadRequestError, StorageError
 from nautilus.storage.database import Database
 from nautilus.storage.tables import requests
 
 log = structlog.get_logger(__name__)
 
 DAY: Final = 86400
+MONTH: Final = timedelta(days=30)
 ROOM: Final = 10_000
 BATCH: Final = 500
 REFUSED: Final = (SQLAlchemyError, OverflowError)
@@ -64,6 +66,20 @@ class Total:
     """Of these, with a status of 400 or more."""
     seconds: float
     """Of audio."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Whole days, UTC."""
+
+    first: date
+    last: date
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """When it begins, and when the day after it does, in seconds since 1970."""
+        start, end = (datetime.combine(day, datetime.min.time(), UTC) for day in (self.first, self.last))
+        return start.timestamp(), end.timestamp() + DAY
 
 
 class UsageLog:
@@ -158,6 +174,21 @@ async def totals(database: Database, since: float, until: float, tenant: str | N
     async with database.reading() as connection:
         rows = (await connection.execute(query)).all()
     return [Total(datetime.fromtimestamp(row[0] * DAY, UTC).date(), *row[1:]) for row in rows]
+
+
+def read_period(since: date | None, until: date | None, now: float | None = None) -> Period:
+    """Return the days that are meant; a month up to today where nothing is said. Raises BadRequestError."""
+    last = until or datetime.fromtimestamp(time.time() if now is None else now, UTC).date()
+    first = since or max(date.min + MONTH, last) - MONTH
+    if first > last:
+        raise BadRequestError(f"since ({first}) is after until ({last}); name the earlier day first.", "since")
+    return Period(first, last)
+
+
+def usage_document(period: Period, found: Sequence[Total]) -> dict[str, Any]:
+    """Return totals as callers see them."""
+    rows = [asdict(total) | {"day": total.day.isoformat(), "seconds": round(total.seconds, 3)} for total in found]
+    return {"object": "list", "since": period.first.isoformat(), "until": period.last.isoformat(), "data": rows}
 
 
 def day_of(at: float) -> float:

@@ -40,6 +40,7 @@ NEEDS: Final[dict[str, Need]] = {
     "/v1/stream": "stream",
     "/v1/uploads": "jobs",
     "/v1/usage": "any",
+    "/v1/webhooks": "jobs",
 }
 """By the beginnings of paths, of which the longest counts; every route has one. What has none asks for a valid key."""
 
@@ -94,7 +95,7 @@ class Access:
             raise NotReadyError
         with_key = self._required or need == "admin"
         caller = await _caller(core, scope, need) if with_key else core.keyring.anybody
-        scope.setdefault("state", {}).update(caller=caller, tenant=caller.tenant)
+        scope.setdefault("state", {}).update(caller=caller)
         structlog.contextvars.bind_contextvars(tenant=caller.tenant, key=caller.key)
         if not is_limited(caller.limits):
             return

@@ -15,7 +15,20 @@ from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
 from nautilus.observe import watch_loop
 from nautilus.settings import Settings
-from nautilus.web import admin, client_secrets, errors, jobs, models, ops, realtime, stream, transcriptions
+from nautilus.web import (
+    admin,
+    client_secrets,
+    errors,
+    jobs,
+    models,
+    ops,
+    realtime,
+    stream,
+    transcriptions,
+    uploads,
+    usage,
+    webhooks,
+)
 from nautilus.web.access import Access
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
@@ -58,7 +71,8 @@ def create_app(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    for room in (transcriptions, jobs, stream, realtime, client_secrets, models, admin, ops):
+    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops)
+    for room in rooms:
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
 

@@ -8,7 +8,6 @@ from starlette.requests import HTTPConnection
 from nautilus.access.keys import Caller
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
-from nautilus.jobs.job import NO_TENANT
 
 
 async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
@@ -29,7 +28,22 @@ async def _caller(request: Request) -> Caller:
 
 
 async def _tenant(request: Request) -> str:
-    return str(getattr(request.state, "tenant", NO_TENANT))
+    return tenant_of(request)
+
+
+def tenant_of(connection: HTTPConnection) -> str:
+    """Return whose request or WebSocket this is."""
+    return caller_of(connection).tenant
+
+
+def key_of(connection: HTTPConnection) -> str | None:
+    """Return the id of the key that a request or WebSocket came with."""
+    return caller_of(connection).key
+
+
+def request_id_of(connection: HTTPConnection) -> str:
+    """Return the `x-request-id` of a request."""
+    return str(getattr(connection.state, "request_id", ""))
 
 
 ANYBODY: Final = Caller()

@@ -50,6 +50,8 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.UnsupportedError: Row(400, "invalid_request_error"),
     errors.UnknownModelError: Row(404, "invalid_request_error"),
     errors.JobNotFoundError: Row(404, "invalid_request_error"),
+    errors.UploadNotFoundError: Row(404, "invalid_request_error"),
+    errors.DeliveryNotFoundError: Row(404, "invalid_request_error"),
     errors.JobConflictError: Row(409, "invalid_request_error"),
     errors.ResultGoneError: Row(410, "invalid_request_error"),
     errors.LimitError: Row(429, "rate_limit_error"),
@@ -78,6 +80,11 @@ def event(error: errors.NautilusError) -> str:
     row = _row(error)
     message = str(error) if row.public else _withheld(error)
     return openai_rest.event(openai_rest.error_body(error, row.kind, message))
+
+
+def status_of(error: errors.NautilusError) -> int:
+    """Return HTTP's number for an error."""
+    return _row(error).status
 
 
 def response(error: errors.NautilusError) -> JSONResponse:

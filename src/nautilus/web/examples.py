@@ -37,20 +37,21 @@ def _form(*names: str) -> dict[str, Any]:
     }
 
 
-def _error(message: str, code: str, param: str | None = "file", kind: str = "invalid_request_error") -> dict[str, Any]:
+def error(message: str, code: str, param: str | None = "file", kind: str = "invalid_request_error") -> dict[str, Any]:
+    """Return an answer of OpenAI's shape."""
     error = {"message": message, "type": kind, "param": param, "code": code}
     return {"content": {"application/json": {"example": {"error": error}}}}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The request must be changed; the message says how."}
-    | _error("The file has no sound track.", "bad_audio"),
+    | error("The file has no sound track.", "bad_audio"),
     404: {"description": "No such model."}
-    | _error("There is no model named 'x' on this server.", "model_not_found", "model"),
+    | error("There is no model named 'x' on this server.", "model_not_found", "model"),
     413: {"description": "Too much audio, or too many bytes."}
-    | _error("The audio lasts longer than 21600 s; send it in shorter parts.", "audio_too_long"),
+    | error("The audio lasts longer than 21600 s; send it in shorter parts.", "audio_too_long"),
     503: {"description": "Busy or loading; see Retry-After."}
-    | _error("Too many requests are waiting; retry in 2 s.", "overloaded", None, "server_error"),
+    | error("Too many requests are waiting; retry in 2 s.", "overloaded", None, "server_error"),
 }
 _TEXT = "good morning"
 _SEGMENT = {
@@ -127,37 +128,3 @@ COMMON = ("file", "model", "language", "keywords[]", "preprocess", "channel")
 TRANSCRIPTION = _form(*COMMON, "response_format", "timestamp_granularities[]", "stream", "include[]")
 TRANSLATION = _form("file", "model", "response_format", "preprocess", "channel")
 NATIVE = _form(*COMMON)
-
-JOB: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "example": {
-                    "url": ["https://example.org/meeting.mp3"],
-                    "model": "whisper-1",
-                    "metadata": {"case": "17"},
-                }
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "url": {"type": "array", "items": {"type": "string"}},
-                        "manifest": {"type": "string", "description": 'JSON lines: {"url": …, "name": …}'},
-                        "model": {"type": "string", "default": "whisper-1"},
-                        "language": {"type": "string"},
-                        "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
-                        "keywords[]": {"type": "array", "items": {"type": "string"}},
-                        "preprocess": {"type": "string", "enum": list(LEVELS)},
-                        "metadata": {"type": "string", "description": "A JSON object of your own."},
-                        "webhook_url": {"type": "string"},
-                        "priority": {"type": "string", "enum": ["high", "normal", "low"], "default": "normal"},
-                    },
-                }
-            },
-        },
-    }
-}
-"""A job's request."""

@@ -15,8 +15,9 @@ from nautilus.jobs.job import Fault, Importance, JobRequest, Source, Status, che
 from nautilus.jobs.service import Arrival, Jobs
 from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
-from nautilus.web import errors, examples
-from nautilus.web.deps import CallerDep, CoreDep, TenantDep
+from nautilus.web import errors
+from nautilus.web import job_examples as examples
+from nautilus.web.deps import CallerDep, CoreDep, TenantDep, key_of
 from nautilus.web.disconnect import EventStream
 from nautilus.web.multipart import Parts
 from nautilus.wire import openai_rest
@@ -33,7 +34,7 @@ router = APIRouter(prefix=PATH, tags=["jobs"])
 PartialDep = Annotated[bool, Query(description="What is heard so far, of a job that still runs.")]
 
 
-@router.post("", status_code=202, openapi_extra=examples.JOB)
+@router.post("", status_code=202, openapi_extra=examples.REQUEST, responses=examples.SUBMITTED)
 async def submit(
     request: Request,
     core: CoreDep,
@@ -46,9 +47,9 @@ async def submit(
         for row in form.rows:
             _check_count(arrival, core.jobs)
             error = Fault("bad_row", row.error) if row.error else None
-            arrival.sources.append(Source(row.name, url=row.url, error=error))
+            arrival.sources.append(Source(row.name, url=row.url, upload=row.upload, error=error))
         if not arrival.sources:
-            raise BadRequestError("Send at least one 'file', 'url' or 'manifest'.", "file")
+            raise BadRequestError("Send at least one 'file', 'url', 'upload' or 'manifest'.", "file")
         core.resolve(form.form.model)
         asked = JobRequest(
             form=form.fields,
@@ -62,7 +63,7 @@ async def submit(
     return JSONResponse(body, 202, {"Location": f"{PATH}/{job.id}"})
 
 
-@router.get("")
+@router.get("", responses=examples.JOBS)
 async def jobs(
     core: CoreDep,
     tenant: TenantDep,
@@ -75,14 +76,14 @@ async def jobs(
     return JSONResponse(page_document([job_document(job, core.jobs.now()) for job in page.jobs], page.has_more))
 
 
-@router.get("/{job_id}")
+@router.get("/{job_id}", responses=examples.JOB)
 async def job(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
     """Return a job: its status, how far it is, and when it will probably be done."""
     found = await core.jobs.get(tenant, job_id)
     return JSONResponse(job_document(found, core.jobs.now(), await core.jobs.position(found)))
 
 
-@router.get("/{job_id}/files")
+@router.get("/{job_id}/files", responses=examples.FILES)
 async def files(
     core: CoreDep,
     tenant: TenantDep,
@@ -97,7 +98,7 @@ async def files(
     return JSONResponse(page_document([file_document(one) for one in some[:limit]], len(some) > limit))
 
 
-@router.get("/{job_id}/result")
+@router.get("/{job_id}/result", responses=examples.RESULT)
 async def result(
     core: CoreDep,
     tenant: TenantDep,
@@ -117,26 +118,26 @@ async def result(
     return await _rendered(core, await ask(found, file or 0), form)
 
 
-@router.post("/{job_id}/cancel")
+@router.post("/{job_id}/cancel", responses=examples.CANCELLED)
 async def cancel(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
     """Cancel a job; files that are transcribed already stay so."""
     return JSONResponse(job_document(await core.jobs.cancel(tenant, job_id), core.jobs.now()))
 
 
-@router.post("/{job_id}/retry", status_code=202)
+@router.post("/{job_id}/retry", status_code=202, responses=examples.RETRIED)
 async def retry(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
     """Try again what failed or was cancelled."""
     return JSONResponse(job_document(await core.jobs.retry(tenant, job_id), core.jobs.now()), 202)
 
 
-@router.delete("/{job_id}")
-async def delete(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
+@router.delete("/{job_id}", responses=examples.DELETED)
+async def delete(request: Request, core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
     """Delete a job with its audio and its results, whatever its status."""
-    await core.jobs.delete(tenant, job_id)
+    await core.jobs.delete(tenant, job_id, key_of(request) or "caller")
     return JSONResponse({"id": job_id, "object": "transcription.job", "deleted": True})
 
 
-@router.get("/{job_id}/events")
+@router.get("/{job_id}/events", responses=examples.EVENTS)
 async def events(
     core: CoreDep, tenant: TenantDep, job_id: str, last_event_id: Annotated[int, Header()] = 0
 ) -> Response:

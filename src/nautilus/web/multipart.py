@@ -104,7 +104,7 @@ class Parts:
             raise BadRequestError(f"A header of a part is longer than {MAX_HEADER_BYTES} bytes.", "file")
 
     def _on_header_end(self) -> None:
-        self._headers[self._header.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        self._headers[self._header.decode("latin-1").lower()] = self._value.decode("latin-1")
         self._header = self._value = b""
 
     def _on_headers_finished(self) -> None:

@@ -24,6 +24,7 @@ from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.deps import caller_of
 from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send, subprotocol
+from nautilus.web.usage import noted
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
@@ -50,9 +51,13 @@ async def realtime(websocket: WebSocket) -> None:
         if websocket.query_params.get("intent", "transcription") != "transcription":
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
         session = _session(websocket, core)
+        conversation = Conversation(websocket, core, session)
         async with core.limiter.place("streams", caller_of(websocket)):
-            with core.drain.conversation():
-                await Conversation(websocket, core, session).run()
+            with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
+                try:
+                    await conversation.run()
+                finally:
+                    used.seconds = conversation.received
     except WebSocketDisconnect:
         return
     except NautilusError as error:
@@ -83,6 +88,11 @@ class Conversation:
         self._committed_at = 0.0  # seconds
         self._ending = asyncio.Event()
         self._expired = False
+
+    @property
+    def received(self) -> float:
+        """Seconds of sound that came."""
+        return self._appended / SAMPLE_RATE
 
     async def run(self) -> None:
         """Greet, wait for the first sound, and hear the rest. Raises NautilusError, WebSocketDisconnect."""

@@ -26,6 +26,7 @@ from nautilus.stream.watch import Watch
 from nautilus.types import Options
 from nautilus.web import errors
 from nautilus.web.deps import caller_of
+from nautilus.web.usage import noted
 from nautilus.wire import live
 
 router = APIRouter(tags=["live"])
@@ -70,7 +71,11 @@ async def stream(websocket: WebSocket) -> None:
 async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> None:
     async def talk(conversation: Conversation) -> None:
         async with core.limiter.place("streams", caller):
-            await _hear(core, query, conversation, core.limiter.charge_to(caller))
+            with noted(websocket, core, "stream", core.resolve(query.model)) as used:
+                try:
+                    await _hear(core, query, conversation, core.limiter.charge_to(caller))
+                finally:
+                    used.seconds = conversation.seconds
 
     caller = caller_of(websocket)
     conversation, hold = await core.conversations.open(talk, caller.tenant)

@@ -12,12 +12,13 @@ from starlette.responses import JSONResponse, Response
 
 from nautilus.assembly import Core
 from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
-from nautilus.hearing import Piece
+from nautilus.hearing import Piece, Task
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
-from nautilus.web.bill import billed
+from nautilus.web.bill import Bill, billed
 from nautilus.web.deps import CoreDep
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
+from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
 from nautilus.wire.forms import TranscriptionForm, read_form
 
@@ -109,6 +110,16 @@ def _only_file(parsed: FormData) -> BinaryIO:
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
     task = core.offer.task(upload.form, translate_to)
+    try:
+        with noted(request, core, "request", task.model) as used:
+            transcript = await _answered(request, core, upload, task)
+            used.seconds = transcript.audio.duration
+            return transcript
+    except ClientGoneError:
+        return None
+
+
+async def _answered(request: Request, core: Core, upload: Upload, task: Task) -> Transcript:
     seconds = core.settings.request_timeout
     try:
         with billed(request, core) as bill:
@@ -118,8 +129,6 @@ async def _hear(request: Request, core: Core, upload: Upload, translate_to: str 
             return transcript
     except TimeoutError:
         raise DeadlineError(seconds) from None
-    except ClientGoneError:
-        return None
 
 
 async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core) -> str:
@@ -130,31 +139,46 @@ async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core)
     return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
 
 
+class _Told:
+    """What a client of a stream is told."""
+
+    def __init__(self, emit: openai_rest.EmitText, form: TranscriptionForm, used: Used, bill: Bill) -> None:
+        self._emit = emit
+        self._form = form
+        self._used = used
+        self._bill = bill
+        self._first = True
+
+    async def tell(self, piece: Piece) -> None:
+        """Tell the words of a window."""
+        self._used.seconds = piece.seconds_done
+        await self._bill.note(piece)
+        if piece.words:
+            await self._emit(openai_rest.delta(piece.words, self._form, first=self._first))
+            self._first = False
+
+    async def fail(self, error: NautilusError) -> None:
+        """Tell why there is no more."""
+        self._used.status = errors.status_of(error)
+        await self._emit(errors.event(error))
+
+
 def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
     task = core.offer.task(form)
 
     async def produce(emit: openai_rest.EmitText) -> None:
-        first = True
-
-        async def tell(piece: Piece) -> None:
-            nonlocal first
-            await bill.note(piece)
-            if not piece.words:
-                return
-            await emit(openai_rest.delta(piece.words, form, first=first))
-            first = False
-
-        with _closing(upload), billed(request, core) as bill:
+        with _closing(upload), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
+            told = _Told(emit, form, used, bill)
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
-                    transcript = await core.pipeline.transcribe(upload.file, task, tell)
-                bill.seconds = transcript.audio.duration
+                    transcript = await core.pipeline.transcribe(upload.file, task, told.tell)
+                used.seconds = bill.seconds = transcript.audio.duration
                 await emit(openai_rest.done(transcript, form))
             except TimeoutError:
-                await emit(errors.event(DeadlineError(core.settings.request_timeout)))
+                await told.fail(DeadlineError(core.settings.request_timeout))
             except NautilusError as error:
-                await emit(errors.event(error))
+                await told.fail(error)
 
     return EventStream(produce, _warning_header(form.warnings))
 
