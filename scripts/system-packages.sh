@@ -6,6 +6,7 @@ packages=(
   nginx-light
   postgresql
   prometheus
+  redis-server
   systemd
 )
 

@@ -16,6 +16,9 @@ from typing import Final, TypeAlias
 from threadpoolctl import threadpool_limits
 
 from nautilus import __version__
+from nautilus.access.fixed import read_keys
+from nautilus.access.keyring import Keyring
+from nautilus.access.limits import Limiter, open_limiter
 from nautilus.access.secrets import ClientSecrets
 from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
@@ -96,6 +99,8 @@ class Core:
     drain: Drain
     conversations: Conversations
     client_secrets: ClientSecrets
+    keyring: Keyring
+    limiter: Limiter
     meters: Meters
     office: Office
     """Jobs, once they are open."""
@@ -164,7 +169,10 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             meters, drain = Meters(), Drain()
-            async with open_conversations(settings.stream, drain) as conversations:
+            async with (
+                open_conversations(settings.stream, drain) as conversations,
+                open_limiter(settings.limits) as limiter,
+            ):
                 pipeline = Pipeline(sandbox, pool, threads, settings.audio, meters.recordings)
                 needs = Needs(
                     storage=settings.storage,
@@ -175,21 +183,26 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     webhooks=settings.webhooks,
                     fingerprint=lambda name: f"{name} {fingerprint(catalog.find(name))} {__version__}",
                     max_bytes=settings.max_upload_bytes,
+                    charge=limiter.charge,
                     threads=threads,
                     version=__version__,
                     meters=meters.jobs,
                 )
+                office = Office(needs)
+                keyring = Keyring(read_keys(settings.access), settings.limits, lambda: office.place.database)
                 yield Core(
                     settings=settings,
                     catalog=catalog,
                     pool=pool,
                     pipeline=pipeline,
-                    office=Office(needs),
+                    office=office,
                     sandbox=sandbox,
                     offer=offer,
                     drain=drain,
                     conversations=conversations,
                     client_secrets=ClientSecrets(settings.client_secret_key.get_secret_value()),
+                    keyring=keyring,
+                    limiter=limiter,
                     meters=meters,
                     threads=threads,
                 )

@@ -11,7 +11,9 @@ NautilusError
 │   ├── IdleError               a live stream brought nothing for too long
 │   ├── UnreadError             a live stream's client read nothing for too long
 │   ├── SessionGoneError        a live stream that can't be resumed
-│   ├── UnauthorizedError       a secret that is unknown or has expired
+│   ├── UnauthorizedError       no key, or one that is unknown, has expired or was revoked
+│   ├── ForbiddenError          the key is valid, and not for this
+│   ├── KeyNotFoundError        no such key to manage
 │   ├── UnsupportedError        the model or the server cannot do that
 │   ├── UnknownModelError
 │   ├── JobNotFoundError
@@ -249,12 +251,29 @@ class SessionGoneError(BadRequestError):
 
 
 class UnauthorizedError(BadRequestError):
-    """The secret that came with a request is unknown or has expired."""
+    """There is no key, or it is unknown, has expired or was revoked: which of these is nobody's business."""
 
     code = "invalid_api_key"
 
     def __init__(self) -> None:
-        super().__init__("The client secret is wrong or has expired; ask the application's server for a new one.")
+        super().__init__(
+            "The API key or client secret is missing, wrong or expired; send a valid one as 'Authorization: Bearer …'."
+        )
+
+
+class ForbiddenError(BadRequestError):
+    """The key is valid, but not for this."""
+
+    code = "forbidden"
+
+
+class KeyNotFoundError(BadRequestError):
+    """No such key, or one that has ended already."""
+
+    code = "key_not_found"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no key {name} that could be changed. GET /v1/admin/keys lists all.", "id")
 
 
 class StorageError(NautilusError):

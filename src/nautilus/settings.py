@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from nautilus.access.settings import AccessSettings, LimitSettings
 from nautilus.audio.sandbox import DecodeLimits
 from nautilus.errors import ConfigurationError
 from nautilus.hearing import AudioLimits
@@ -98,6 +99,10 @@ class Settings(BaseSettings):
     """json, text, or auto: text on a terminal."""
     cors: Cors = Cors()
     """Web pages of other origins."""
+    access: AccessSettings = AccessSettings()
+    """Who may ask."""
+    limits: LimitSettings = LimitSettings()
+    """How much keys may ask for that have no limits of their own."""
     audio: AudioLimits = AudioLimits()
     """Bounds on recordings."""
     decode: DecodeLimits = DecodeLimits()

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from nautilus.audio.pcm import PcmStream
-from nautilus.errors import BadRequestError, EngineError, NautilusError, OverloadedError, SessionGoneError
+from nautilus.errors import (
+    BadRequestError,
+    EngineError,
+    NautilusError,
+    OverloadedError,
+    SessionGoneError,
+)
 from nautilus.stream import conversation as conversations
 from nautilus.stream.conversation import Conversation, Hold
 from nautilus.stream.conversations import open_conversations
@@ -36,7 +42,7 @@ async def blocked(task: asyncio.Task[Any]) -> bool:
 
 
 async def test_what_is_taken_is_counted_and_comes_in_order() -> None:
-    conversation = Conversation()
+    conversation = Conversation("acme")
     hold = conversation.hold()
     messages: list[conversations.Message] = [bytes(16), "commit", bytes(8), "end", bytes(2), "end", "commit"]
     for message in messages:
@@ -49,7 +55,7 @@ async def test_what_is_taken_is_counted_and_comes_in_order() -> None:
 
 
 async def test_a_connection_that_lost_its_hold_brings_nothing_more() -> None:
-    conversation = Conversation()
+    conversation = Conversation("acme")
     first = conversation.hold()
     await conversation.take(first, bytes(conversations.MOST_WAITING))
     async with asyncio.TaskGroup() as tasks:
@@ -65,7 +71,7 @@ async def test_a_connection_that_lost_its_hold_brings_nothing_more() -> None:
 
 
 async def test_a_client_that_does_not_read_holds_up_what_is_heard_and_memory_stays_bounded() -> None:
-    conversation = Conversation()
+    conversation = Conversation("acme")
     hold = conversation.hold()
     long = "x" * 100_000
     async with asyncio.TaskGroup() as tasks:
@@ -101,8 +107,8 @@ async def test_a_conversation_that_fails_tells_why_and_ends_no_other() -> None:
         raise ZeroDivisionError
 
     async with open_conversations(StreamLimits(), Drain()) as all_of_them:
-        failed, hold = await all_of_them.open(fail)
-        broken, other = await all_of_them.open(break_down)
+        failed, hold = await all_of_them.open(fail, "acme")
+        broken, other = await all_of_them.open(break_down, "acme")
         assert len(await told(failed, hold)) == len(await told(broken, other)) == 1
         assert isinstance(failed.failure, EngineError)
         assert type(broken.failure) is NautilusError
@@ -117,8 +123,21 @@ async def test_what_keeps_a_conversation_from_starting_is_raised() -> None:
     drain = Drain()
     async with open_conversations(StreamLimits(), drain) as all_of_them:
         with pytest.raises(OverloadedError):
-            await all_of_them.open(refuse)
+            await all_of_them.open(refuse, "acme")
         await drain.finish()
         with pytest.raises(OverloadedError):
-            await all_of_them.open(refuse)
+            await all_of_them.open(refuse, "acme")
         assert "0, of which 0" in repr(all_of_them)
+
+
+async def test_nobody_else_resumes_a_conversation() -> None:
+    async def wait(conversation: Conversation) -> None:
+        await conversation.tell({"type": "ready"})
+        await conversation.ending.wait()
+
+    async with open_conversations(StreamLimits(), Drain()) as all_of_them:
+        conversation, _ = await all_of_them.open(wait, "acme")
+        with pytest.raises(SessionGoneError):
+            all_of_them.resume(conversation.id, -1, "globex")
+        resumed, _ = all_of_them.resume(conversation.id, -1, "acme")
+        assert resumed is conversation

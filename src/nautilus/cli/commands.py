@@ -13,6 +13,7 @@ from rich.console import Console
 from nautilus.cli.console import fail, notes
 from nautilus.cli.database import database
 from nautilus.cli.jobs import jobs
+from nautilus.cli.keys import keys
 from nautilus.cli.models import models
 from nautilus.cli.webhooks import webhooks
 from nautilus.errors import NautilusError
@@ -30,6 +31,7 @@ app.add_typer(models, name="models")
 app.add_typer(jobs, name="jobs")
 app.add_typer(webhooks, name="webhooks")
 app.add_typer(database, name="db")
+app.add_typer(keys, name="keys")
 
 ModelOption = Annotated[
     str | None,

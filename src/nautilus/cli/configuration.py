@@ -61,5 +61,6 @@ def _shown(value: Any) -> str:
 
 def _meanings(group: type) -> dict[str, str]:
     """Return the docstring under each field of a dataclass, read from its source."""
-    found = findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', getsource(group), flags=DOTALL | 8)
+    source = "".join(getsource(kind) for kind in group.__mro__ if is_dataclass(kind))
+    found = findall(r'^    (\w+): [^\n]*\n    """(.*?)"""', source, flags=DOTALL | 8)
     return {name: " ".join(text.split()) for name, text in found}

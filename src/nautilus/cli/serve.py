@@ -3,16 +3,22 @@
 import asyncio
 import socket
 import sys
+import time
 from contextlib import suppress
 
 import uvicorn
 
 from nautilus import __version__
+from nautilus.access.fixed import read_keys
+from nautilus.access.settings import is_loopback, keys_required
+from nautilus.access.store import count_valid
 from nautilus.assembly import Core
 from nautilus.engines.catalog import Catalog
-from nautilus.errors import NautilusError
+from nautilus.errors import ConfigurationError, NautilusError
 from nautilus.observe import configure_logging
 from nautilus.settings import Settings
+from nautilus.storage.database import open_database
+from nautilus.storage.place import database_url
 from nautilus.web.app import create_app
 
 
@@ -35,6 +41,7 @@ def run_server(settings: Settings) -> int:
     catalog = Catalog(settings.models_dir)
     for name in (settings.model, *filter(None, (settings.final_model,)), *settings.models):
         catalog.find(name)  # a misspelt name ends it here, before anything runs
+    asyncio.run(_check_access(settings))
     failures: list[NautilusError] = []
 
     def stop(error: NautilusError) -> None:
@@ -59,3 +66,17 @@ def run_server(settings: Settings) -> int:
     if failures:
         sys.stderr.write(f"Error: {failures[0]}\n")
     return 1 if failures else 0
+
+
+async def _check_access(settings: Settings) -> None:
+    """Refuse to start where strangers could ask and nobody has a key. Raises ConfigurationError, StorageError."""
+    fixed = read_keys(settings.access)
+    if not keys_required(settings.access, settings.host) or fixed or is_loopback(settings.host):
+        return
+    async with open_database(database_url(settings.storage)) as database:
+        if not await count_valid(database, time.time()):
+            raise ConfigurationError(
+                f"Others than this machine could ask the server at {settings.host}, and there is no key. Make one with "
+                "`nautilus keys create NAME`, set NAUTILUS_ACCESS__KEYS, or let in everybody by "
+                "NAUTILUS_ACCESS__OPEN=true."
+            )

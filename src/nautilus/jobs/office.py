@@ -70,6 +70,8 @@ class Needs:
     pipeline: Pipeline
     plan: Callable[[Job], Task]
     """What is to be done with a job's files. Raises UnknownModelError."""
+    charge: Callable[[str, float], None]
+    """Told of a tenant's seconds of audio that jobs were done with."""
     fingerprint: Callable[[str], str]
     """A name for a model as it is, that another version of it does not have."""
     threads: Executor
@@ -116,8 +118,10 @@ class Office:
         if self._usage is not None:
             self._usage.add(use)
 
-    async def work(self) -> NoReturn:
+    async def work(self, loaded: asyncio.Event) -> NoReturn:
         """Open everything and work until cancelled; jobs that are not done then wait for the next server.
+
+        Jobs begin when the models are loaded, so that they don't hold these up.
 
         Raises ConfigurationError where the database or the store can't be used as they are set.
         """
@@ -127,6 +131,7 @@ class Office:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._sweep(place), name="delete what is due to go")
                     if self._needs.limits.enabled:
+                        await loaded.wait()
                         await self._work_on_jobs(place)
                     await asyncio.Event().wait()  # until cancelled
             finally:
@@ -182,6 +187,7 @@ class Office:
             status=200 if job.status == "completed" else 500 if job.status == "failed" else 499,
         )
         self.used(use)
+        self._needs.charge(job.tenant, job.seconds_done)
 
     async def _sweep(self, place: Place) -> NoReturn:
         async def go() -> None:

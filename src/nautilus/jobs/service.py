@@ -81,13 +81,14 @@ class Jobs:
             if not arrival.accepted:
                 await self._blobs.delete_all(f"{tenant}/audio/{arrival.id}")
 
-    async def submit(self, arrival: "Arrival", request: JobRequest) -> Job:
+    async def submit(self, arrival: "Arrival", request: JobRequest, most: int = 0) -> Job:
         """Accept a job; from now on it is not lost. The same idempotency key gives the same job.
 
-        Raises LimitError if too many are open, JobConflictError if the key came with something else.
+        Raises LimitError if too many are open, `most` or as the settings have it, and JobConflictError if the key came
+        with something else.
         """
         request = replace(request, fingerprint=_fingerprint(request, arrival.sources))
-        most = self._limits.max_queued
+        most = min(most or self._limits.max_queued, self._limits.max_queued)
         sources = await self.uploads.found(arrival.tenant, arrival.sources)
         job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, sources, most)
         if arrival.accepted:

@@ -129,7 +129,9 @@ class Events:
 class Conversation:
     """What connections share of one conversation."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str) -> None:
+        self.owner: Final = owner
+        """The tenant whose it is: nobody else can resume it."""
         self.id: Final = secrets.token_urlsafe(24)
         self.greeting: dict[str, Any] = {}
         """The event that opened it."""

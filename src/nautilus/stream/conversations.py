@@ -51,9 +51,9 @@ class Conversations:
         """Return how many are kept for clients that may come back."""
         return len(self._kept)
 
-    async def open(self, talk: Talk) -> tuple[Conversation, Hold]:
+    async def open(self, talk: Talk, owner: str) -> tuple[Conversation, Hold]:
         """Start one; it can hear when this returns. Raises what `talk` does before its first event, OverloadedError."""
-        conversation = Conversation()
+        conversation = Conversation(owner)
         hold = conversation.hold()
         task = self._tasks.create_task(self._run(conversation, talk), name=f"conversation {conversation.id[:6]}")
         self._running.add(task)
@@ -65,10 +65,10 @@ class Conversations:
             raise
         return conversation, hold
 
-    def resume(self, name: str, after: int) -> tuple[Conversation, Hold]:
-        """Take one over. Raises SessionGoneError, BadRequestError."""
+    def resume(self, name: str, after: int, owner: str) -> tuple[Conversation, Hold]:
+        """Take one over that is the same owner's. Raises SessionGoneError, BadRequestError."""
         conversation = self._all.get(name)
-        if conversation is None:
+        if conversation is None or conversation.owner != owner:
             raise SessionGoneError("it is over, or was kept too long without you")
         hold = conversation.hold(after)
         self._kept.pop(name, None)

@@ -1,6 +1,6 @@
 """Counts a live conversation's sound, its utterances and how late it is, as they go by."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from nautilus.observe import StreamMeters
 from nautilus.stream.outbox import Emit
@@ -8,22 +8,35 @@ from nautilus.stream.service import Change, Clear, Command, Commit
 from nautilus.stream.session import Event, Final, Partial
 from nautilus.types import SAMPLE_RATE
 
+CHARGE_EVERY = 10.0
+"""Seconds of sound."""
+
 
 class Watch:
     """Stands between a client and `converse`, both ways."""
 
-    def __init__(self, meters: StreamMeters) -> None:
+    def __init__(self, meters: StreamMeters, charge: Callable[[float], None]) -> None:
         self._meters = meters
-        self._seconds = 0.0
+        self._charge = charge
+        """Told of seconds of sound, now and then and at the end."""
+        self._seconds = self._charged = 0.0
 
     async def commands(self, commands: AsyncIterator[Command]) -> AsyncIterator[Command]:
         """Give a client's commands as they come."""
-        async for command in commands:
-            if not isinstance(command, Commit | Clear | Change):
-                seconds = len(command) / SAMPLE_RATE
-                self._seconds += seconds
-                self._meters.audio.add(seconds)
-            yield command
+        try:
+            async for command in commands:
+                if not isinstance(command, Commit | Clear | Change):
+                    self._count(len(command) / SAMPLE_RATE)
+                yield command
+        finally:
+            self._charge(self._seconds - self._charged)
+
+    def _count(self, seconds: float) -> None:
+        self._seconds += seconds
+        self._meters.audio.add(seconds)
+        if self._seconds - self._charged >= CHARGE_EVERY:
+            self._charge(self._seconds - self._charged)
+            self._charged = self._seconds
 
     def events(self, emit: Emit) -> Emit:
         """Tell events as they come."""

@@ -9,11 +9,14 @@ from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from nautilus import __version__
+from nautilus.access.keyring import note_on
+from nautilus.access.settings import keys_required
 from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
 from nautilus.observe import watch_loop
 from nautilus.settings import Settings
 from nautilus.web import (
+    admin,
     client_secrets,
     errors,
     jobs,
@@ -26,6 +29,7 @@ from nautilus.web import (
     usage,
     webhooks,
 )
+from nautilus.web.access import Access
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
@@ -50,13 +54,16 @@ def create_app(
         async with assemble(settings, load) as core, asyncio.TaskGroup() as tasks:
             app.state.core = core
             watching = tasks.create_task(watch_loop(core.meters.loop_lag), name="watch the event loop")
-            loading = tasks.create_task(_load(core, on_failure), name="load the models of the settings")
-            working = tasks.create_task(_work(core, on_failure), name="work on jobs")
+            loaded = asyncio.Event()
+            loading = tasks.create_task(_load(core, on_failure, loaded), name="load the models of the settings")
+            working = tasks.create_task(_work(core, on_failure, loaded), name="work on jobs")
+            noting = tasks.create_task(note_on(core.keyring), name="note when keys were used")
             try:
                 yield
             finally:
                 app.state.core = None
                 working.cancel()
+                noting.cancel()
                 loading.cancel()
                 watching.cancel()
 
@@ -64,11 +71,20 @@ def create_app(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    for room in (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, ops):
+    for room in (
+        *(transcriptions, jobs, uploads, webhooks, usage),
+        *(stream, realtime, client_secrets, models, admin, ops),
+    ):
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+
+    def core_now() -> Core | None:
+        return getattr(app.state, "core", None)
+
+    required = keys_required(settings.access, settings.host)
+    app.add_middleware(Access, settings=settings, core=core_now, required=required)
     meters = HttpMeters()
-    app.state.metrics = Exposition(meters, lambda: getattr(app.state, "core", None))
+    app.state.metrics = Exposition(meters, core_now)
     app.add_middleware(RequestContext, meters=meters)
     app.add_middleware(SecurityHeaders)
     if settings.cors.origins:  # outermost, so that a page may read refusals as well
@@ -83,17 +99,19 @@ def create_app(
     return app
 
 
-async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+async def _load(core: Core, on_failure: Callable[[NautilusError], None], loaded: asyncio.Event) -> None:
     try:
         await core.pool.keep(core.default_model)
         if core.final_model:
             await core.pool.keep(core.final_model)
     except NautilusError as error:
         on_failure(error)
+    finally:
+        loaded.set()
 
 
-async def _work(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+async def _work(core: Core, on_failure: Callable[[NautilusError], None], loaded: asyncio.Event) -> None:
     try:
-        await core.office.work()
+        await core.office.work(loaded)
     except NautilusError as error:
         on_failure(error)

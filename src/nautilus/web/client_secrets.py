@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, WebSocket
 
 from nautilus.access.secrets import PREFIX
-from nautilus.web.deps import CoreDep
+from nautilus.web.deps import CallerDep, CoreDep
 from nautilus.wire import client_secrets as wire
 
 router = APIRouter(tags=["live"])
@@ -29,20 +29,20 @@ _OLDER_BODY: Final[dict[str, Any]] = {
 
 
 @router.post("/v1/realtime/client_secrets", openapi_extra=_BODY)
-async def mint(request: Request, core: CoreDep) -> dict[str, Any]:
+async def mint(request: Request, core: CoreDep, caller: CallerDep) -> dict[str, Any]:
     """Make a secret for `/v1/realtime`, with the settings of the sessions that it opens, as OpenAI's API does."""
     asked = wire.read_request(await request.body())
     model = core.resolve(asked.session.model)
-    secret = core.client_secrets.mint(asked.settings, asked.seconds)
+    secret = core.client_secrets.mint(asked.settings, asked.seconds, caller)
     return wire.answer(asked, model, secret.value, secret.expires_at)
 
 
 @router.post("/v1/realtime/transcription_sessions", openapi_extra=_OLDER_BODY)
-async def mint_older(request: Request, core: CoreDep) -> dict[str, Any]:
+async def mint_older(request: Request, core: CoreDep, caller: CallerDep) -> dict[str, Any]:
     """Make a secret for `/v1/realtime`, as OpenAI's older API does; the body is the session's settings."""
     asked = wire.read_older_request(await request.body())
     model = core.resolve(asked.session.model)
-    secret = core.client_secrets.mint(asked.settings, asked.seconds)
+    secret = core.client_secrets.mint(asked.settings, asked.seconds, caller)
     return wire.older_answer(asked, model, secret.value, secret.expires_at)
 
 
@@ -51,4 +51,4 @@ def settings_of(websocket: WebSocket, core: CoreDep) -> dict[str, Any]:
     given = wire.secret_of(websocket.headers.get("authorization", ""), websocket.scope.get("subprotocols", []))
     if given is None or not given.startswith(PREFIX):
         return {}
-    return core.client_secrets.read(given)
+    return core.client_secrets.read(given).content

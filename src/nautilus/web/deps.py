@@ -1,13 +1,13 @@
 """What handlers ask for in their signatures."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
+from nautilus.access.keys import Caller
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
-from nautilus.jobs.job import NO_TENANT
 
 
 async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
@@ -17,19 +17,28 @@ async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that
     return core
 
 
+def caller_of(connection: HTTPConnection) -> Caller:
+    """Return who asks."""
+    found: Caller = getattr(connection.state, "caller", ANYBODY)
+    return found
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request)
+
+
 async def _tenant(request: Request) -> str:
     return tenant_of(request)
 
 
 def tenant_of(connection: HTTPConnection) -> str:
     """Return whose request or WebSocket this is."""
-    return str(getattr(connection.state, "tenant", NO_TENANT))
+    return caller_of(connection).tenant
 
 
 def key_of(connection: HTTPConnection) -> str | None:
     """Return the id of the key that a request or WebSocket came with."""
-    key: str | None = getattr(connection.state, "key_id", None)
-    return key
+    return caller_of(connection).key
 
 
 def request_id_of(connection: HTTPConnection) -> str:
@@ -37,8 +46,14 @@ def request_id_of(connection: HTTPConnection) -> str:
     return str(getattr(connection.state, "request_id", ""))
 
 
+ANYBODY: Final = Caller()
+"""Who asks a server that asks for no keys."""
+
 CoreDep: TypeAlias = Annotated[Core, Depends(_core)]
 """The running core."""
+
+CallerDep: TypeAlias = Annotated[Caller, Depends(_caller)]
+"""Who asks."""
 
 TenantDep: TypeAlias = Annotated[str, Depends(_tenant)]
 """Whose jobs, results and usage a request may see."""

@@ -45,6 +45,8 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.UnreadError: Row(400, "invalid_request_error"),
     errors.SessionGoneError: Row(404, "invalid_request_error"),
     errors.UnauthorizedError: Row(401, "invalid_request_error"),
+    errors.ForbiddenError: Row(403, "invalid_request_error"),
+    errors.KeyNotFoundError: Row(404, "invalid_request_error"),
     errors.UnsupportedError: Row(400, "invalid_request_error"),
     errors.UnknownModelError: Row(404, "invalid_request_error"),
     errors.JobNotFoundError: Row(404, "invalid_request_error"),

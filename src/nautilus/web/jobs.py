@@ -17,7 +17,7 @@ from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
 from nautilus.web import errors
 from nautilus.web import job_examples as examples
-from nautilus.web.deps import CoreDep, TenantDep, key_of
+from nautilus.web.deps import CallerDep, CoreDep, TenantDep
 from nautilus.web.disconnect import EventStream
 from nautilus.web.multipart import Parts
 from nautilus.wire import openai_rest
@@ -38,11 +38,11 @@ PartialDep = Annotated[bool, Query(description="What is heard so far, of a job t
 async def submit(
     request: Request,
     core: CoreDep,
-    tenant: TenantDep,
+    caller: CallerDep,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Accept files, addresses or a manifest to be transcribed; answers at once with the job."""
-    async with core.jobs.arriving(tenant) as arrival:
+    async with core.jobs.arriving(caller.tenant) as arrival:
         form = await _received(request, core, arrival)
         for row in form.rows:
             _check_count(arrival, core.jobs)
@@ -58,7 +58,7 @@ async def submit(
             priority=cast("Importance", form.priority),
             idempotency_key=_unquoted(idempotency_key),
         )
-        job = await core.jobs.submit(arrival, asked)
+        job = await core.jobs.submit(arrival, asked, caller.limits.queued_jobs)
     body = job_document(job, core.jobs.now(), await core.jobs.position(job), form.form.warnings)
     return JSONResponse(body, 202, {"Location": f"{PATH}/{job.id}"})
 
@@ -131,9 +131,9 @@ async def retry(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
 
 
 @router.delete("/{job_id}", responses=examples.DELETED)
-async def delete(request: Request, core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
+async def delete(core: CoreDep, caller: CallerDep, job_id: str) -> JSONResponse:
     """Delete a job with its audio and its results, whatever its status."""
-    await core.jobs.delete(tenant, job_id, key_of(request) or "caller")
+    await core.jobs.delete(caller.tenant, job_id, caller.name)
     return JSONResponse({"id": job_id, "object": "transcription.job", "deleted": True})
 
 

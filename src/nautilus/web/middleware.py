@@ -9,6 +9,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nautilus.access.keys import Caller
 from nautilus.errors import UploadTooLargeError
 from nautilus.web import errors
 from nautilus.web.metrics import NO_ROUTE, HttpMeters
@@ -24,7 +25,17 @@ SECURITY_HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
 }
 """What every answer carries, unless it says otherwise itself."""
-EXPOSED: Final = ("x-request-id", "openai-processing-ms", "x-nautilus-warning", "retry-after")
+EXPOSED: Final = (
+    "x-request-id",
+    "openai-processing-ms",
+    "x-nautilus-warning",
+    "retry-after",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+)
 """Headers of answers that pages of other origins may read."""
 QUIET = ("/health", "/v1/health", "/metrics")
 """Paths that are asked too often to log."""
@@ -92,7 +103,7 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses bodies of more bytes than allowed, by their declared length or as they come."""
+    """Refuses bodies of more bytes than allowed, to all or to a key, by their declared length or as they come."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
@@ -104,8 +115,10 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
-            await errors.response(UploadTooLargeError(self._max_bytes))(scope, receive, send)
+        own: Caller | None = scope.get("state", {}).get("caller")
+        most = min(self._max_bytes, own.limits.upload_bytes or self._max_bytes) if own else self._max_bytes
+        if declared.isdigit() and int(declared) > most:
+            await errors.response(UploadTooLargeError(most))(scope, receive, send)
             return
         read = 0
 
@@ -113,8 +126,8 @@ class BodyLimit:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self._max_bytes:
-                raise UploadTooLargeError(self._max_bytes)
+            if read > most:
+                raise UploadTooLargeError(most)
             return message
 
         await self._app(scope, receive_counted, send)

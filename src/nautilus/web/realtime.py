@@ -22,7 +22,8 @@ from nautilus.stream.sound import read_pcm
 from nautilus.stream.watch import Watch
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
-from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send
+from nautilus.web.deps import caller_of
+from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send, subprotocol
 from nautilus.web.usage import noted
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.languages import language_code
@@ -50,16 +51,22 @@ async def realtime(websocket: WebSocket) -> None:
         if websocket.query_params.get("intent", "transcription") != "transcription":
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
         session = _session(websocket, core)
-        conversation = Conversation(websocket, core, session)
-        with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
-            try:
-                await conversation.run()
-            finally:
-                used.seconds = conversation.received
+        async with core.limiter.place("streams", caller_of(websocket)):
+            await _converse(websocket, core, session)
     except WebSocketDisconnect:
         return
     except NautilusError as error:
         await refuse(websocket, error)
+
+
+async def _converse(websocket: WebSocket, core: Core, session: wire.RealtimeSession) -> None:
+    """Hold a conversation, and note how much sound came."""
+    conversation = Conversation(websocket, core, session)
+    with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
+        try:
+            await conversation.run()
+        finally:
+            used.seconds = conversation.received
 
 
 def _session(websocket: WebSocket, core: Core) -> wire.RealtimeSession:
@@ -94,8 +101,7 @@ class Conversation:
 
     async def run(self) -> None:
         """Greet, wait for the first sound, and hear the rest. Raises NautilusError, WebSocketDisconnect."""
-        offered = self._websocket.scope.get("subprotocols", [])
-        await self._websocket.accept("realtime" if "realtime" in offered else None)
+        await self._websocket.accept(subprotocol(self._websocket))
         await self._send(self._items.event("session.created", session=self._shown()))
         with first_error():
             async with asyncio.TaskGroup() as tasks:
@@ -119,7 +125,7 @@ class Conversation:
             options = Options(language=self._language(lane.info.languages))
             second = self._core.second_pass(None, options)
             async with lane.stream(look_ahead, options) as stream:
-                watch = Watch(self._core.meters.streams)
+                watch = Watch(self._core.meters.streams, self._core.limiter.charge_to(caller_of(self._websocket)))
                 commands = watch.commands(_after(first, messages))
                 await converse(commands, watch.events(self._tell), stream, self._limits(), self._ending, second)
 

@@ -5,9 +5,9 @@ A connection only carries messages to a conversation and its events back; the co
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -25,6 +25,7 @@ from nautilus.stream.sound import RawSound
 from nautilus.stream.watch import Watch
 from nautilus.types import Options
 from nautilus.web import errors
+from nautilus.web.deps import caller_of
 from nautilus.web.usage import noted
 from nautilus.wire import live
 
@@ -38,6 +39,10 @@ TRY_LATER: Final = 1013
 TAKEN_OVER: Final = 4000
 LONGEST_TIME: Final = 4001
 ENDS: Final[dict[Reason, int]] = {"client": WELL, "longest": LONGEST_TIME, "stopping": STOPPING}
+
+SUBPROTOCOLS: Final = ("realtime", "nautilus")
+Charge: TypeAlias = Callable[[float], None]
+"""Told of seconds of sound that were heard."""
 
 LAST_WORD: Final = 2.0
 """Seconds for telling a client why it is sent away."""
@@ -67,22 +72,24 @@ async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> N
     async def talk(conversation: Conversation) -> None:
         with noted(websocket, core, "stream", core.resolve(query.model)) as used:
             try:
-                await _hear(core, query, conversation)
+                async with core.limiter.place("streams", caller):
+                    await _hear(core, query, conversation, core.limiter.charge_to(caller))
             finally:
                 used.seconds = conversation.seconds
 
-    conversation, hold = await core.conversations.open(talk)
+    caller = caller_of(websocket)
+    conversation, hold = await core.conversations.open(talk, caller.tenant)
     await _carry(websocket, core, conversation, hold)
 
 
 async def _resume(websocket: WebSocket, core: Core, name: str, after: int) -> None:
     """Go on with a conversation. That it can't is told as an event: a browser shows no HTTP answer to an upgrade."""
-    await websocket.accept()
-    conversation, hold = core.conversations.resume(name, after)
+    await websocket.accept(subprotocol(websocket))
+    conversation, hold = core.conversations.resume(name, after, caller_of(websocket).tenant)
     await _carry(websocket, core, conversation, hold, greeting=live.resumed(conversation.greeting, after))
 
 
-async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation) -> None:
+async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation, charge: Charge) -> None:
     """Hear a conversation to its end, whichever connections carry it."""
     limits = core.settings.stream
     async with core.pool.lease(core.resolve(query.model)) as lane:
@@ -103,7 +110,7 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation)
         ):
             conversation.greeting = live.ready(lane.info.name, look_ahead, conversation.id)
             await conversation.tell(conversation.greeting)
-            watch = Watch(core.meters.streams)
+            watch = Watch(core.meters.streams, charge)
             commands = watch.commands(conversation.commands(sound))
             await converse(commands, watch.events(tell), heard, limits, conversation.ending, second)
         await conversation.tell(live.end(conversation.reason))
@@ -138,7 +145,7 @@ async def _carry(
     leaving = False
     try:
         if greeting is None:
-            await websocket.accept()
+            await websocket.accept(subprotocol(websocket))
         else:
             taken = {"received": conversation.received, "commits": conversation.commits}
             await websocket.send_text(json.dumps(greeting | taken))
@@ -176,6 +183,12 @@ async def _read(websocket: WebSocket, idle: float, conversation: Conversation, h
         except NautilusError as error:
             await conversation.take(hold, error)
             return
+
+
+def subprotocol(websocket: WebSocket) -> str | None:
+    """Return what to call the protocol: browsers that send a secret as one want an answer to another that they name."""
+    offered = websocket.scope.get("subprotocols", [])
+    return next((name for name in SUBPROTOCOLS if name in offered), None)
 
 
 class ClientLeft(WebSocketDisconnect):

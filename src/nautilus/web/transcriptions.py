@@ -15,6 +15,7 @@ from nautilus.errors import BadRequestError, DeadlineError, NautilusError, Unsup
 from nautilus.hearing import Piece, Task
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
+from nautilus.web.bill import Bill, billed
 from nautilus.web.deps import CoreDep
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
 from nautilus.web.usage import Used, noted
@@ -121,8 +122,11 @@ async def _hear(request: Request, core: Core, upload: Upload, translate_to: str 
 async def _answered(request: Request, core: Core, upload: Upload, task: Task) -> Transcript:
     seconds = core.settings.request_timeout
     try:
-        async with asyncio.timeout(seconds):
-            return await answered(request, core.pipeline.transcribe(upload.file, task))
+        with billed(request, core) as bill:
+            async with asyncio.timeout(seconds):
+                transcript = await answered(request, core.pipeline.transcribe(upload.file, task, bill.note))
+            bill.seconds = transcript.audio.duration
+            return transcript
     except TimeoutError:
         raise DeadlineError(seconds) from None
 
@@ -138,7 +142,8 @@ async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core)
 class _Told:
     """What a client of a stream is told."""
 
-    def __init__(self, emit: openai_rest.EmitText, form: TranscriptionForm, used: Used) -> None:
+    def __init__(self, emit: openai_rest.EmitText, form: TranscriptionForm, used: Used, bill: Bill) -> None:
+        self._bill = bill
         self._emit = emit
         self._form = form
         self._used = used
@@ -147,6 +152,7 @@ class _Told:
     async def tell(self, piece: Piece) -> None:
         """Tell the words of a window."""
         self._used.seconds = piece.seconds_done
+        await self._bill.note(piece)
         if piece.words:
             await self._emit(openai_rest.delta(piece.words, self._form, first=self._first))
             self._first = False
@@ -162,12 +168,16 @@ def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     task = core.offer.task(form)
 
     async def produce(emit: openai_rest.EmitText) -> None:
-        with _closing(upload), noted(request, core, "request", task.model) as used:
-            told = _Told(emit, form, used)
+        with (
+            _closing(upload),
+            noted(request, core, "request", task.model) as used,
+            billed(request, core) as bill,
+        ):
+            told = _Told(emit, form, used, bill)
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
                     transcript = await core.pipeline.transcribe(upload.file, task, told.tell)
-                used.seconds = transcript.audio.duration
+                used.seconds = bill.seconds = transcript.audio.duration
                 await emit(openai_rest.done(transcript, form))
             except TimeoutError:
                 await told.fail(DeadlineError(core.settings.request_timeout))

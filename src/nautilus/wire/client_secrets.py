@@ -14,6 +14,8 @@ SECONDS: Final = range(10, 7201)
 USUAL_SECONDS: Final = 600
 MOST_SETTINGS: Final = 2048
 """Bytes of session settings: a secret travels in a header."""
+SCHEMES: Final = ("bearer", "token")
+"""Of the header; Deepgram's clients say `Token`."""
 SUBPROTOCOLS: Final = ("openai-insecure-api-key.", "realtime-token.")
 """What browsers put before a secret, as they can't send headers: OpenAI's clients and NVIDIA's."""
 
@@ -63,7 +65,7 @@ def older_answer(request: SecretRequest, model: str, value: str, expires_at: int
 def secret_of(authorization: str, subprotocols: list[str]) -> str | None:
     """Return the key that a client sent, in a header or as a subprotocol."""
     scheme, _, token = authorization.partition(" ")
-    if scheme.lower() == "bearer" and token.strip():
+    if scheme.lower() in SCHEMES and token.strip():
         return token.strip()
     for offered in subprotocols:
         for prefix in SUBPROTOCOLS:
