@@ -99,7 +99,7 @@ def test_a_deleted_job_takes_its_webhooks_along_and_leaves_its_name_in_the_audit
     assert client.delete(f"{JOBS}/{job}").is_success
     assert rows(place, "select id from deliveries where job = ?", job) == []
     assert rows(place, "select tenant, actor, action from audit where subject = ?", job) == [
-        ("default", "caller", "job deleted")
+        ("default", "tenant:default", "job deleted")
     ]
 
 

@@ -131,9 +131,9 @@ async def retry(core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
 
 
 @router.delete("/{job_id}", responses=examples.DELETED)
-async def delete(request: Request, core: CoreDep, tenant: TenantDep, job_id: str) -> JSONResponse:
+async def delete(core: CoreDep, caller: CallerDep, job_id: str) -> JSONResponse:
     """Delete a job with its audio and its results, whatever its status."""
-    await core.jobs.delete(tenant, job_id, key_of(request) or "caller")
+    await core.jobs.delete(caller.tenant, job_id, caller.name)
     return JSONResponse({"id": job_id, "object": "transcription.job", "deleted": True})
 
 

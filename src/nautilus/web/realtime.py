@@ -64,6 +64,16 @@ async def realtime(websocket: WebSocket) -> None:
         await refuse(websocket, error)
 
 
+async def _converse(websocket: WebSocket, core: Core, session: wire.RealtimeSession) -> None:
+    """Hold a conversation, and note how much sound came."""
+    conversation = Conversation(websocket, core, session)
+    with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
+        try:
+            await conversation.run()
+        finally:
+            used.seconds = conversation.received
+
+
 def _session(websocket: WebSocket, core: Core) -> wire.RealtimeSession:
     """Return what is asked for from the start. Raises BadRequestError, UnauthorizedError."""
     expires_at = int(time.time() + core.settings.stream.longest_stream)
