@@ -13,6 +13,8 @@ from typing import Final, Literal
 import structlog
 
 LogFormat = Literal["auto", "json", "text"]
+CHATTY: Final = ("alembic", "dbos")
+"""Libraries that tell at the level of information what nobody asks for."""
 
 
 def configure_logging(level: str, style: LogFormat) -> None:
@@ -41,6 +43,8 @@ def configure_logging(level: str, style: LogFormat) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(level),

@@ -105,8 +105,10 @@ class Office:
         if self._usage is not None:
             self._usage.add(use)
 
-    async def work(self) -> NoReturn:
+    async def work(self, loaded: asyncio.Event) -> NoReturn:
         """Open everything and work until cancelled; jobs that are not done then wait for the next server.
+
+        Jobs begin when the models are loaded, so that they don't hold these up.
 
         Raises ConfigurationError where the database or the store can't be used as they are set.
         """
@@ -116,6 +118,7 @@ class Office:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._sweep(place), name="delete what is due to go")
                     if self._needs.limits.enabled:
+                        await loaded.wait()
                         await self._work_on_jobs(place)
                     await asyncio.Event().wait()  # until cancelled
             finally:

@@ -41,9 +41,10 @@ def create_app(
         async with assemble(settings, load) as core, asyncio.TaskGroup() as tasks:
             app.state.core = core
             watching = tasks.create_task(watch_loop(core.meters.loop_lag), name="watch the event loop")
-            loading = tasks.create_task(_load(core, on_failure), name="load the models of the settings")
             noting = tasks.create_task(note_on(core.keyring), name="note when keys were used")
-            working = tasks.create_task(_work(core, on_failure), name="work on jobs")
+            loaded = asyncio.Event()
+            loading = tasks.create_task(_load(core, on_failure, loaded), name="load the models of the settings")
+            working = tasks.create_task(_work(core, on_failure, loaded), name="work on jobs")
             try:
                 yield
             finally:
@@ -82,17 +83,19 @@ def create_app(
     return app
 
 
-async def _load(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+async def _load(core: Core, on_failure: Callable[[NautilusError], None], loaded: asyncio.Event) -> None:
     try:
         await core.pool.keep(core.default_model)
         if core.final_model:
             await core.pool.keep(core.final_model)
     except NautilusError as error:
         on_failure(error)
+    finally:
+        loaded.set()
 
 
-async def _work(core: Core, on_failure: Callable[[NautilusError], None]) -> None:
+async def _work(core: Core, on_failure: Callable[[NautilusError], None], loaded: asyncio.Event) -> None:
     try:
-        await core.office.work()
+        await core.office.work(loaded)
     except NautilusError as error:
         on_failure(error)
