@@ -18,7 +18,7 @@ from nautilus.access.settings import AccessSettings
 from nautilus.jobs.job import JobLimits
 from nautilus.settings import Settings
 from nautilus.storage.settings import StorageSettings
-from nautilus.web.access import NEEDS, WITH_AUDIO, needed
+from nautilus.web.access import NEEDS, WITH_AUDIO, needed, route_path
 from nautilus.web.app import create_app
 from tests.conftest import fake_engine, running
 from tests.web.clips import wav
@@ -114,6 +114,13 @@ def test_every_route_has_a_need_and_every_need_a_route(settings: Settings) -> No
 )
 def test_the_longest_beginning_of_a_path_decides(path: str, need: str) -> None:
     assert needed(path) == need
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"), [("", "/v1/stream"), ("/asr", "/asr/v1/stream"), ("/v", "/v1/stream"), ("/v1", "/v1/v1/stream")]
+)
+def test_a_path_is_looked_at_as_routes_do(prefix: str, path: str) -> None:
+    assert needed(route_path({"path": path, "root_path": prefix})) == "stream"
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/health/ready", "/docs", "/openapi.json", "/metrics"])

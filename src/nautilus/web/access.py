@@ -75,7 +75,7 @@ class Access:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        need = needed(scope["path"].removeprefix(scope.get("root_path", "")), self._needs)
+        need = needed(route_path(scope), self._needs)
         if need == "public" or not (self._required or self._limited or need == "admin"):
             await self._app(scope, receive, send)
             return
@@ -100,7 +100,7 @@ class Access:
         if not is_limited(caller.limits):
             return
         brings = scope["type"] == "websocket" or scope["method"] not in HARMLESS
-        answer.windows = await core.limiter.count(caller, with_audio=brings and scope["path"] in WITH_AUDIO)
+        answer.windows = await core.limiter.count(caller, with_audio=brings and route_path(scope) in WITH_AUDIO)
         check(answer.windows)
         if brings and scope["type"] == "http":
             await places.enter_async_context(core.limiter.place("requests", caller))
@@ -118,6 +118,13 @@ class _Answer:
         if self.windows and message["type"] in STARTS:
             MutableHeaders(scope=message).update(told(self.windows))
         await self._send(message)
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path that routes see, as Starlette finds it: without the prefix under which a proxy serves all."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    return path[len(prefix) :] if path == prefix or path.startswith(f"{prefix}/") else path
 
 
 def needed(path: str, needs: dict[str, Need] = NEEDS) -> Need:
