@@ -17,7 +17,7 @@ from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
 from nautilus.web import errors
 from nautilus.web import job_examples as examples
-from nautilus.web.deps import CallerDep, CoreDep, TenantDep, key_of
+from nautilus.web.deps import CallerDep, CoreDep, TenantDep
 from nautilus.web.disconnect import EventStream
 from nautilus.web.multipart import Parts
 from nautilus.wire import openai_rest

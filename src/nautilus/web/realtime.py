@@ -51,13 +51,8 @@ async def realtime(websocket: WebSocket) -> None:
         if websocket.query_params.get("intent", "transcription") != "transcription":
             raise UnsupportedError("This server transcribes; connect with intent=transcription.", "intent")
         session = _session(websocket, core)
-        conversation = Conversation(websocket, core, session)
         async with core.limiter.place("streams", caller_of(websocket)):
-            with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
-                try:
-                    await conversation.run()
-                finally:
-                    used.seconds = conversation.received
+            await _converse(websocket, core, session)
     except WebSocketDisconnect:
         return
     except NautilusError as error:
