@@ -51,3 +51,9 @@ def test_a_mistake_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, valu
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=variable):
         load_settings()
+
+
+def test_what_commands_read_that_talk_to_a_server_is_no_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAUTILUS_API_KEY", "nau_1")
+    monkeypatch.setenv("NAUTILUS_URL", "http://server")
+    assert load_settings().host == "127.0.0.1"

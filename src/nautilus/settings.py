@@ -30,6 +30,8 @@ from nautilus.stream.session import StreamLimits
 from nautilus.types import Level
 
 PREFIX = "NAUTILUS_"
+OF_CLIENTS = frozenset({"NAUTILUS_API_KEY", "NAUTILUS_URL"})
+"""What commands read that talk to a server, such as `nautilus jobs`."""
 OPENAI_NAMES = ("whisper-1", "gpt-transcribe", "gpt-4o-transcribe", "gpt-4o-mini-transcribe")
 
 
@@ -162,8 +164,8 @@ def _refuse_unknown(names: Iterable[str]) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Variables of the test suite share the prefix."""
-    return name.startswith(f"{PREFIX}TEST_")
+    """Say whether a variable is no setting of a server: of commands that talk to one, and of the tests."""
+    return name in OF_CLIENTS or name.startswith(f"{PREFIX}TEST_")
 
 
 def _explain(error: ValidationError) -> str:
