@@ -33,7 +33,7 @@ from nautilus.jobs.servers import Servers
 from nautilus.jobs.service import Jobs
 from nautilus.jobs.uploads import Uploads
 from nautilus.jobs.webhook import Ending, WebhookSettings, payload
-from nautilus.jobs.workflow import open_workflows
+from nautilus.jobs.workflow import Workflows, open_workflows
 from nautilus.observe import JobMeters
 from nautilus.outside.door import Outside
 from nautilus.outside.fetch import fetch
@@ -53,6 +53,8 @@ REQUEUE_EVERY = 60.0
 """Seconds between two looks for jobs that were accepted but not enqueued."""
 COUNT_EVERY = 5.0
 """Seconds between two counts of all servers' jobs."""
+WORKFLOWS_KEPT = 24 * 3600.0
+"""Seconds that DBOS remembers a workflow that has ended: nothing asks for it."""
 SWEEP_EVERY = 600.0
 """Seconds between two looks for what is due to go."""
 
@@ -159,6 +161,7 @@ class Office:
                         tasks.create_task(servers.live(workflows.recover), name="show signs of life")
                         tasks.create_task(courier.run(), name="send webhooks")
                         tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, records, needs.meters)))
+                        tasks.create_task(_again("forget workflows", SWEEP_EVERY, partial(_forget, workflows)))
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = self._letters = None
@@ -210,6 +213,10 @@ async def _again(what: str, every: float, work: Callable[[], Awaitable[None]]) -
 async def _count(records: Records, meters: JobMeters) -> None:
     counted = await records.count()
     meters.waiting, meters.running = counted.get("queued", 0), counted.get("processing", 0)
+
+
+async def _forget(workflows: Workflows) -> None:
+    await workflows.forget(time.time() - WORKFLOWS_KEPT)
 
 
 async def _leave(servers: Servers) -> None:

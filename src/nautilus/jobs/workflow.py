@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -29,6 +30,7 @@ VERSION: Final = "1"
 QUEUE: Final = "jobs"
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
+FORGOTTEN_AT_ONCE: Final = 500
 
 Result = TypeVar("Result")
 OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
@@ -49,6 +51,18 @@ class Workflows:
     async def recover(self, servers: list[str]) -> None:
         """Queue again what servers that are gone were working on."""
         await self._in_thread(partial(self._dbos._recover_pending_workflows, servers))  # noqa: SLF001 - it has no other name
+
+    async def forget(self, before: float) -> int:
+        """Delete what DBOS remembers of workflows that ended before then, seconds since 1970; return how many."""
+        return await self._in_thread(partial(self._forget, datetime.fromtimestamp(before, UTC).isoformat()))
+
+    def _forget(self, before: str) -> int:
+        count = 0
+        only = {"status": ["SUCCESS", "ERROR", "CANCELLED"], "load_input": False, "load_output": False}
+        while ended := self._dbos.list_workflows(completed_before=before, limit=FORGOTTEN_AT_ONCE, **only):
+            self._dbos.delete_workflows([workflow.workflow_id for workflow in ended])
+            count += len(ended)
+        return count
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)

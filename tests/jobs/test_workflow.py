@@ -1,0 +1,144 @@
+"""What DBOS does with a job, whose work here is a list of outcomes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from nautilus.errors import StorageError
+from nautilus.jobs import workflow
+from nautilus.jobs.job import Fault, Job, JobLimits
+from nautilus.jobs.runner import Outcome, Runner
+from nautilus.jobs.workflow import Workflows, open_workflows
+
+LIMITS = JobLimits(poll_seconds=0.05, patience=0.0)
+AWAY = Fault("storage_unavailable", "away")
+
+
+def job(name: str, tenant: str = "default") -> Job:
+    return Job(
+        id=name,
+        tenant=tenant,
+        status="queued",
+        priority=2,
+        form=(),
+        metadata={},
+        webhook_url=None,
+        fingerprint=None,
+        files=1,
+        files_done=0,
+        files_failed=0,
+        seconds_total=None,
+        seconds_done=0.0,
+        error=None,
+        created_at=0.0,
+        started_at=None,
+        completed_at=None,
+        expires_at=None,
+        runs=0,
+    )
+
+
+class Script:
+    """Answers as it is told, and notes what it was asked."""
+
+    def __init__(self, *outcomes: Outcome, hangs: bool = False) -> None:
+        self.outcomes = list(outcomes)
+        self.hangs = hangs
+        self.begun = self.away = 0
+        self.advanced = asyncio.Event()
+        self.finished: asyncio.Queue[Fault | None] = asyncio.Queue()
+
+    async def begin(self, name: str) -> Job | None:
+        if self.away:
+            self.away -= 1
+            raise StorageError("away")
+        self.begun += 1
+        return job(name)
+
+    async def advance(self, run: Job) -> Outcome:
+        del run
+        self.advanced.set()
+        if self.hangs:
+            await asyncio.Event().wait()
+        return self.outcomes.pop(0)
+
+    async def finish(self, run: Job, gave_up: Fault | None) -> Outcome:
+        del run
+        self.finished.put_nowait(gave_up)
+        return Outcome(left=False)
+
+
+@asynccontextmanager
+async def working(folder: Path, script: Script, server: str = "one") -> AsyncIterator[Workflows]:
+    url = f"sqlite:///{folder / 'workflows.db'}"
+    with ThreadPoolExecutor(2) as threads:
+        async with open_workflows(url, server, cast("Runner", script), LIMITS, threads) as workflows:
+            yield workflows
+
+
+async def test_steps_are_taken_until_nothing_is_left(tmp_path: Path) -> None:
+    script = Script(Outcome(left=True), Outcome(left=True), Outcome(left=False))
+    async with working(tmp_path, script) as workflows:
+        await workflows.enqueue(job("a"))
+        assert await script.finished.get() is None
+    assert (script.begun, script.outcomes) == (1, [])
+
+
+async def test_the_same_job_is_done_once_however_often_it_is_enqueued(tmp_path: Path) -> None:
+    script = Script(Outcome(left=False))
+    async with working(tmp_path, script) as workflows:
+        for _ in range(3):
+            await workflows.enqueue(job("a"))
+        await script.finished.get()
+        await workflows.enqueue(job("a"))
+    assert script.begun == 1
+
+
+async def test_what_lasts_longer_than_patience_is_given_up_with_its_reason(tmp_path: Path) -> None:
+    script = Script(Outcome(left=True, fault=AWAY))
+    async with working(tmp_path, script) as workflows:
+        await workflows.enqueue(job("a"))
+        assert await script.finished.get() == AWAY
+
+
+async def test_a_database_that_is_away_holds_a_job_up_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow, "FIRST_WAIT", 0.01)
+    script = Script(Outcome(left=False))
+    script.away = 3
+    async with working(tmp_path, script) as workflows:
+        await workflows.enqueue(job("a"))
+        assert await script.finished.get() is None
+
+
+async def test_the_jobs_of_a_server_that_is_gone_are_begun_anew(tmp_path: Path) -> None:
+    hanging = Script(hangs=True)
+    async with working(tmp_path, hanging, "gone") as workflows:
+        await workflows.enqueue(job("a"))
+        await hanging.advanced.wait()
+    script = Script(Outcome(left=False))
+    async with working(tmp_path, script, "here") as workflows:
+        await workflows.recover(["gone"])
+        assert await script.finished.get() is None
+    assert script.begun == 1
+
+
+async def test_workflows_that_ended_are_forgotten(tmp_path: Path) -> None:
+    script = Script(Outcome(left=False), Outcome(left=False))
+    async with working(tmp_path, script) as workflows:
+        for name in ("a", "b"):
+            await workflows.enqueue(job(name))
+        for _ in range(2):
+            await script.finished.get()
+        assert await workflows.forget(time.time() - 3600) == 0
+        forgotten = 0
+        while forgotten < 2:  # the last one ends just after it has said so
+            forgotten += await workflows.forget(time.time() + 60)
+        assert await workflows.forget(time.time() + 60) == 0
