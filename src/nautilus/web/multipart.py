@@ -27,7 +27,7 @@ class Part:
 
     async def text(self, at_most: int) -> str:
         """Return the data of a text field. Raises BadRequestError if it is longer than `at_most` bytes."""
-        value = b""
+        value = bytearray()
         async for chunk in self.data:
             value += chunk
             if len(value) > at_most:
