@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.assembly import Core, assemble
 from nautilus.errors import FetchError, FetchRefusedError, StorageError, UnknownModelError
@@ -14,13 +13,14 @@ from nautilus.hearing import Task
 from nautilus.jobs.job import Job, JobLimits, JobRequest, Source
 from nautilus.jobs.kept import Kept
 from nautilus.jobs.records import Records
-from nautilus.jobs.runner import TRIES, Books, Runner
+from nautilus.jobs.runner import MOST_TRIES, TRIES, Books, Runner
 from nautilus.jobs.runs import Runs, SupersededError
 from nautilus.settings import Settings
 from nautilus.storage.blobs import S3Options, StoredBlobs, open_blobs
 from nautilus.storage.cache import CacheLimits, ResultCache
 from nautilus.storage.database import Database
 from tests.conftest import fake_engine
+from tests.jobs.rows import NOBODY
 from tests.web.clips import wav
 
 TENANT = "default"
@@ -88,11 +88,8 @@ async def work(core: Core, database: Database, tmp_path: Path) -> Work:
     blobs = Flaky(stored._store, stored._folder)
     ended: list[Job] = []
 
-    async def told(connection: AsyncConnection, job: Job) -> None:
-        del connection
-        ended.append(job)
-
-    records, runs = Records(database, told), Runs(database, told)
+    on_end = replace(NOBODY, told=ended.append)
+    records, runs = Records(database, on_end), Runs(database, on_end)
     kept = Kept(ResultCache(database, blobs, CacheLimits(10**6, 3600.0)), lambda name: name)
     work = Work(records, runs, blobs, ended)
 
@@ -112,7 +109,7 @@ async def work(core: Core, database: Database, tmp_path: Path) -> Work:
             raise UnknownModelError(work.model[0])
         return Task(core.default_model)
 
-    work.runner = Runner(Books(records, runs, blobs, kept), core.pipeline, plan, fetch, JobLimits())
+    work.runner = Runner(Books(records, runs, blobs, kept, core.threads), core.pipeline, plan, fetch, JobLimits())
     return work
 
 
@@ -137,6 +134,43 @@ async def test_a_store_that_is_away_is_waited_for(work: Work) -> None:
         assert outcome.fault is not None
         assert outcome.fault.code == "storage_unavailable"
     assert (await work.run(job)).status == "completed"
+
+
+async def test_however_often_a_store_is_away_no_file_is_given_up_for_it(work: Work) -> None:
+    job = await work.submit(wav(1))
+    work.blobs.away = 2 * MOST_TRIES
+    assert (await work.run(job)).status == "completed"
+
+
+async def test_callers_are_not_told_where_things_lie(work: Work) -> None:
+    job = await work.submit(wav(1))
+    work.blobs.away = 1
+    run = await work.runner.begin(job)
+    assert run is not None
+    outcome = await work.runner.advance(run)
+    assert outcome.fault is not None
+    assert "away" not in outcome.fault.message
+    assert "error id" in outcome.fault.message
+
+
+async def test_a_file_in_whose_hands_the_server_stops_again_and_again_is_given_up_and_others_are_not(
+    work: Work,
+) -> None:
+    work.pages = {"https://a/good.wav": wav(1)}
+    job = await work.submit(urls=("https://a/never.wav", "https://a/good.wav"))
+    run = await work.runner.begin(job)
+    assert run is not None
+    await work.runs.started(run, [0])
+    for _ in range(MOST_TRIES):  # each begins as the one before was killed
+        run = await work.runner.begin(job)
+    assert run is not None
+    outcome = await work.runner.advance(run)
+    while outcome.left:
+        outcome = await work.runner.advance(run)
+    bad, good = await work.records.files(job)
+    assert (bad.status, good.status) == ("failed", "completed")
+    assert bad.error is not None
+    assert bad.error.code == "interrupted"
 
 
 async def test_an_older_run_writes_no_more(work: Work) -> None:

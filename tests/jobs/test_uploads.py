@@ -3,18 +3,12 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
-from nautilus.jobs.job import Job, JobLimits, JobRequest, Source
+from nautilus.jobs.job import JobLimits, JobRequest, Source
 from nautilus.jobs.records import Records
 from nautilus.jobs.uploads import Uploads
 from nautilus.storage.blobs import open_blobs
 from nautilus.storage.database import Database
-
-
-async def nobody(connection: AsyncConnection, job: Job) -> None:
-    """Tell nobody of a job's end."""
-    del connection, job
+from tests.jobs.rows import NOBODY
 
 
 async def recording() -> AsyncIterator[bytes]:
@@ -22,7 +16,7 @@ async def recording() -> AsyncIterator[bytes]:
 
 
 async def test_of_two_jobs_that_found_an_upload_one_gets_it(database: Database, tmp_path: Path) -> None:
-    uploads, records = Uploads(database, open_blobs(str(tmp_path)), JobLimits()), Records(database, nobody)
+    uploads, records = Uploads(database, open_blobs(str(tmp_path)), JobLimits()), Records(database, NOBODY)
     upload = await uploads.begin("ours", "talk.wav")
     await uploads.receive("ours", upload.id, recording())
     (foreign,) = await uploads.found("theirs", [Source(upload.id, upload=upload.id)])

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -75,10 +76,12 @@ class Script:
 
 
 @asynccontextmanager
-async def working(folder: Path, script: Script, server: str = "one") -> AsyncIterator[Workflows]:
+async def working(
+    folder: Path, script: Script, server: str = "one", limits: JobLimits = LIMITS
+) -> AsyncIterator[Workflows]:
     url = f"sqlite:///{folder / 'workflows.db'}"
     with ThreadPoolExecutor(2) as threads:
-        async with open_workflows(url, server, cast("Runner", script), LIMITS, threads) as workflows:
+        async with open_workflows(url, server, cast("Runner", script), limits, threads) as workflows:
             yield workflows
 
 
@@ -128,6 +131,32 @@ async def test_the_jobs_of_a_server_that_is_gone_are_begun_anew(tmp_path: Path) 
         await workflows.recover(["gone"])
         assert await script.finished.get() is None
     assert script.begun == 1
+
+
+async def test_tenants_take_turns_and_what_is_more_important_goes_first(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Noting(Script):
+        async def begin(self, name: str) -> Job | None:
+            order.append(name)
+            return await super().begin(name)
+
+    script = Noting(hangs=True)
+    async with working(tmp_path, script, limits=replace(LIMITS, at_once=2, at_once_per_tenant=1)) as workflows:
+        await workflows.enqueue(job("a-first", "a"))
+        await script.advanced.wait()
+        for name in ("a-second", "a-third"):
+            await workflows.enqueue(job(name, "a"))
+        script.advanced.clear()
+        await workflows.enqueue(job("b-first", "b"))
+        await script.advanced.wait()
+    assert order == ["a-first", "b-first"]
+    script = Noting(*[Outcome(left=False)] * 4)
+    async with working(tmp_path, script, "next", replace(LIMITS, at_once=1)) as workflows:
+        await workflows.enqueue(replace(job("a-urgent", "a"), priority=1))
+        for _ in range(3):
+            await script.finished.get()
+    assert order.index("a-urgent") < order.index("a-third")
 
 
 async def test_workflows_that_ended_are_forgotten(tmp_path: Path) -> None:

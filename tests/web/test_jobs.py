@@ -9,6 +9,7 @@ import pytest
 from nautilus.settings import Settings
 from tests.web.clips import spoken, wav
 from tests.web.jobs import JOBS, done, submit, working
+from tests.web.test_metrics import grown, page
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +32,15 @@ def test_a_job_of_one_file_is_done_and_its_result_comes_in_every_format(client: 
     assert client.get(result, params={"response_format": "text"}).text == "zero one two\n"
     assert "-->" in client.get(result, params={"response_format": "srt"}).text
     assert client.get(result, params={"response_format": "verbose_json"}).json()["duration"] == 3.0
+
+
+def test_jobs_are_counted_for_prometheus(client: httpx.Client) -> None:
+    before = page(str(client.base_url))
+    done(client, submit(client, 1.0, 1.0)["id"])
+    after = page(str(client.base_url))
+    assert grown(before, after, "nautilus_jobs_accepted_total") == 1
+    assert grown(before, after, "nautilus_jobs_ended_total[completed]") == 1
+    assert grown(before, after, "nautilus_job_files_total[completed]") == 2
 
 
 def test_a_result_is_what_the_direct_call_gives(client: httpx.Client) -> None:

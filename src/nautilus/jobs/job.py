@@ -102,6 +102,8 @@ class JobRequest:
     webhook_url: str | None = None
     priority: Importance = "normal"
     idempotency_key: str | None = None
+    key: str | None = None
+    """The id of the key that it came with."""
     fingerprint: str | None = None
     """Of all that was sent with the idempotency key."""
 
@@ -124,7 +126,7 @@ class FileState:
     result: str | None
     checkpoint: dict[str, Any] | None
     tries: int
-    """How often it was begun since it last came further."""
+    """How often it was cut off, or could not be done in a way that may pass, since it last came further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,8 @@ class Job:
     expires_at: float | None
     runs: int
     """How often it was begun, cancelled or queued again: the next one is another run."""
+    key: str | None = None
+    """The id of the key that it came with."""
 
     @property
     def progress(self) -> float:

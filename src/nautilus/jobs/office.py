@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar, cast
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from nautilus.errors import NotReadyError, StorageError, UnsupportedError
+from nautilus.errors import NautilusError, NotReadyError, StorageError, UnsupportedError, first_error
 from nautilus.hearing import Task
 from nautilus.jobs.courier import Courier
 from nautilus.jobs.deliveries import Notice, enqueue
@@ -27,6 +27,7 @@ from nautilus.jobs.job import Job, JobLimits
 from nautilus.jobs.kept import Kept
 from nautilus.jobs.letters import DeadLetters
 from nautilus.jobs.records import Records
+from nautilus.jobs.rows import OnEnd
 from nautilus.jobs.runner import Books, Runner
 from nautilus.jobs.runs import Runs
 from nautilus.jobs.servers import Servers
@@ -130,12 +131,13 @@ class Office:
         async with open_place(self._needs.storage) as place, open_usage(place.database) as usage:
             self._place, self._usage = place, usage
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(self._sweep(place), name="delete what is due to go")
-                    if self._needs.limits.enabled:
-                        await loaded.wait()
-                        await self._work_on_jobs(place)
-                    await asyncio.Event().wait()  # until cancelled
+                with first_error():
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._sweep(place), name="delete what is due to go")
+                        if self._needs.limits.enabled:
+                            await loaded.wait()
+                            await self._work_on_jobs(place)
+                        await asyncio.Event().wait()  # until cancelled
             finally:
                 self._place = self._usage = None
         raise AssertionError
@@ -145,12 +147,12 @@ class Office:
         servers = Servers(database, needs.version, limits)
         async with Outside(needs.outside) as outside:
             courier = Courier(database, outside, needs.webhooks, needs.meters.webhooks)
-            told = partial(self._on_end, courier)
-            records, runs = Records(database, told), Runs(database, told)
+            on_end = OnEnd(self._promise, partial(self._told, courier))
+            records, runs = Records(database, on_end), Runs(database, on_end)
             bounds = CacheLimits(needs.storage.cache_bytes, needs.storage.cache_seconds)
             kept = Kept(ResultCache(database, place.blobs, bounds), needs.fingerprint, needs.meters.kept)
             bring = partial(fetch, outside, at_most=needs.outside.max_bytes or needs.max_bytes)
-            books = Books(records, runs, place.blobs, kept, needs.meters)
+            books = Books(records, runs, place.blobs, kept, needs.threads, needs.meters)
             runner = Runner(books, needs.pipeline, needs.plan, bring, limits)
             try:
                 url = workflow_url(needs.storage)
@@ -168,29 +170,39 @@ class Office:
                 await _leave(servers)
         raise AssertionError
 
-    async def _on_end(self, courier: Courier, connection: AsyncConnection, job: Job) -> None:
-        """Promise a webhook, in the transaction that ends a job, and note what was used."""
-        ended = job.completed_at or time.time()
-        self._needs.meters.ended[job.status].add()
+    async def _promise(self, connection: AsyncConnection, job: Job) -> None:
+        """Promise a webhook, in the transaction that ends a job."""
         if job.webhook_url:
-            ending = cast("Ending", job.status)
+            ended, ending = job.completed_at or time.time(), cast("Ending", job.status)
             body = payload(ending, job_document(job, ended), ended)
             notice = Notice(job.tenant, job.id, job.runs, ending, job.webhook_url, body)
             await enqueue(connection, notice, ended)
-            courier.wake()
+
+    def _told(self, courier: Courier, job: Job) -> None:
+        """Note that a job has ended and what it used, and have its webhook sent."""
+        courier.wake()
+        self._needs.meters.ended[job.status].add()
+        ended = job.completed_at or time.time()
         use = Use(
             request=job.id,
             at=ended,
             tenant=job.tenant,
-            key=None,
+            key=job.key,
             kind="job",
-            model=dict(job.form).get("model", ""),
+            model=self._model(job),
             seconds=job.seconds_done,
             latency=ended - job.created_at,
             status=200 if job.status == "completed" else 500 if job.status == "failed" else 499,
         )
         self.used(use)
         self._needs.charge(job.tenant, job.seconds_done)
+
+    def _model(self, job: Job) -> str:
+        """Return the model that a job was heard by, or what it asked for if that is gone."""
+        try:
+            return self._needs.plan(job).model
+        except NautilusError:
+            return dict(job.form).get("model", "")
 
     async def _sweep(self, place: Place) -> NoReturn:
         async def go() -> None:
@@ -201,12 +213,14 @@ class Office:
 
 
 async def _again(what: str, every: float, work: Callable[[], Awaitable[None]]) -> NoReturn:
-    """Do something every so many seconds; a database or a store that is away is asked another time."""
+    """Do something every so many seconds; what fails is tried another time, and takes nothing else down."""
     while True:
         try:
             await work()
         except StorageError as error:
             log.warning("the storage is away", work=what, reason=str(error))
+        except Exception:
+            log.exception("housekeeping failed", work=what)
         await asyncio.sleep(every)
 
 

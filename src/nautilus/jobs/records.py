@@ -69,6 +69,7 @@ class Records:
             "fingerprint": request.fingerprint,
             "files": len(sources),
             "created_at": now,
+            "key": request.key,
         }
         try:
             async with self._database.begin() as connection:
@@ -177,9 +178,11 @@ class Records:
                 .where(job_files.c.job == job, job_files.c.status.in_(OPEN))
                 .values(status="cancelled", checkpoint=sa.null())
             )
-            await tell(connection, job, now, "cancelled", progress_data(read_job(row)))
-            await self._on_end(connection, read_job(row))
-            return read_job(row)
+            ended = read_job(row)
+            await tell(connection, job, now, "cancelled", progress_data(ended))
+            await self._on_end.promise(connection, ended)
+        self._on_end.told(ended)
+        return ended
 
     async def retry(self, tenant: str, job: str) -> Job:
         """Queue the files of an ended job that did not end well.

@@ -1,13 +1,20 @@
 """Transcripts and checkpoints as bytes that later versions can read. Floats come back exactly as they were."""
 
+import asyncio
 import json
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from nautilus.hearing import Standing
 from nautilus.segments import segments_of
 from nautilus.types import AudioFacts, Timings, Token, Transcript, Word
+
+LONG: Final = 120.0
+"""Seconds of audio whose transcript the event loop may write."""
+LARGE: Final = 64 * 1024
+"""Bytes of a transcript that the event loop may read."""
 
 
 def dump_transcript(transcript: Transcript) -> bytes:
@@ -36,6 +43,20 @@ def load_transcript(stored: bytes) -> Transcript:
         timings=Timings(**body["timings"]),
         warnings=tuple(body["warnings"]),
     )
+
+
+async def dumped(transcript: Transcript, threads: Executor) -> bytes:
+    """Return a transcript as JSON; a long one from a thread, as hours of words take a while."""
+    if transcript.audio.duration <= LONG:
+        return dump_transcript(transcript)
+    return await asyncio.get_running_loop().run_in_executor(threads, dump_transcript, transcript)
+
+
+async def loaded(stored: bytes, threads: Executor) -> Transcript:
+    """Return a stored transcript; a long one from a thread."""
+    if len(stored) <= LARGE:
+        return load_transcript(stored)
+    return await asyncio.get_running_loop().run_in_executor(threads, load_transcript, stored)
 
 
 def dump_words(words: Iterable[Word]) -> bytes:

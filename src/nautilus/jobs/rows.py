@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,8 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nautilus.jobs.job import Fault, FileState, Job
 from nautilus.storage.tables import job_events, job_files, jobs
 
-OnEnd: TypeAlias = Callable[[AsyncConnection, Job], Awaitable[None]]
-"""Told, in the same transaction, that a job has ended: what it writes is there exactly if the end is."""
+
+@dataclass(frozen=True, slots=True)
+class OnEnd:
+    """What follows when a job has ended."""
+
+    promise: Callable[[AsyncConnection, Job], Awaitable[None]]
+    """Writes in the same transaction: what it writes is there exactly if the end is."""
+    told: Callable[[Job], None]
+    """Does what is done once the end is written."""
 
 
 def new_id(kind: str, now: float) -> str:
@@ -88,6 +96,7 @@ def read_job(row: Any) -> Job:
         completed_at=row.completed_at,
         expires_at=row.expires_at,
         runs=row.runs,
+        key=row.key,
     )
 
 

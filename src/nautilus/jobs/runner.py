@@ -8,9 +8,9 @@ full queue, a store that is away) is answered with how long to wait; what can't 
 """
 
 import asyncio
-import hashlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,7 +20,6 @@ import structlog
 
 from nautilus.errors import (
     BadRequestError,
-    EngineError,
     FetchError,
     ModelDiedError,
     ModelLoadError,
@@ -35,11 +34,11 @@ from nautilus.jobs.job import OPEN, Fault, FileState, Job, JobLimits, Source
 from nautilus.jobs.kept import WORTH, Kept
 from nautilus.jobs.marks import Ends, Marks, part_key
 from nautilus.jobs.records import Records
-from nautilus.jobs.results import dump_transcript, load_standing, load_transcript, load_words
+from nautilus.jobs.results import dumped, load_standing, load_words, loaded
 from nautilus.jobs.runs import FileEnd, Runs, SupersededError
 from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
-from nautilus.storage.blobs import Blobs
+from nautilus.storage.blobs import Blobs, put_hashed
 from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
@@ -56,6 +55,8 @@ MOST_TRIES: Final = 25
 GONE: Final = "The audio of this file is gone; send it again."
 PASSING: Final = (OverloadedError, NotReadyError, ModelLoadError, StorageError)
 """What may pass by itself."""
+TOLD: Final = (BadRequestError, FetchError, OverloadedError, NotReadyError)
+"""Whose messages are for callers; all others tell of the inside."""
 
 
 class Fetch(Protocol):
@@ -76,6 +77,22 @@ class Outcome:
     """What is to be waited for; if nothing is left, why the rest can't be done."""
 
 
+@dataclass(slots=True)
+class Trouble:
+    """What kept a group's files from ending."""
+
+    passing: Exception | None = None
+    """What befalls all of them."""
+    doubtful: dict[int, Exception] = field(default_factory=dict)
+    """What befell single ones."""
+
+    def waited_for(self, files: int) -> Exception | None:
+        """Return what is to be waited for; nothing as long as some of the files go on."""
+        if self.passing is None and len(self.doubtful) == files:
+            return next(iter(self.doubtful.values()))
+        return self.passing
+
+
 @dataclass(frozen=True, slots=True)
 class Books:
     """Where the work on jobs is written down."""
@@ -84,6 +101,8 @@ class Books:
     runs: Runs
     blobs: Blobs
     kept: Kept
+    threads: Executor
+    """For what would hold the event loop for long."""
     meters: JobMeters = field(default_factory=JobMeters)
 
 
@@ -98,6 +117,7 @@ class Runner:
         self._blobs = books.blobs
         self._kept = books.kept
         self._meters = books.meters
+        self._threads = books.threads
         self._pipeline = pipeline
         self._plan = plan
         self._fetch = fetch
@@ -160,30 +180,35 @@ class Runner:
         task = self._plan(run)
         audio = {file.number: file.blob for file in files}
         ends = Ends(self._runs, run, partial(self._forget, audio))
-        waiting = iter(files)
-        passing: list[Exception] = []
-        doubtful: list[Exception] = []
+        with first_error():
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ends.write(), name="write ended files")
+                trouble = await self._end_each(run, files, task, ends)
+                ends.close()
+        if trouble.doubtful:
+            await self._runs.tried(run, list(trouble.doubtful))
+        error = trouble.waited_for(len(files))
+        return Outcome(left=True, fault=_fault(error) if error else None)
+
+    async def _end_each(self, run: Job, files: Sequence[FileState], task: Task, ends: Ends) -> Trouble:
+        """Hear files, so many at once, until all are tried or something befalls all of them."""
+        trouble, waiting = Trouble(), iter(files)
 
         async def work() -> None:
             for file in waiting:
-                if passing:
+                if trouble.passing:
                     return
                 try:
                     ends.add(await self._end(run, file, task))
                 except PASSING as error:
-                    passing.append(error)
+                    trouble.passing = error
                 except DOUBTFUL as error:
-                    doubtful.append(error)
+                    trouble.doubtful[file.number] = error
 
-        with first_error():
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(ends.write(), name="write ended files")
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(min(self._limits.files_at_once, len(files))):
-                        workers.create_task(work())
-                ends.close()
-        waits_for = passing or (doubtful if len(doubtful) == len(files) else [])
-        return Outcome(left=True, fault=_fault(waits_for[0]) if waits_for else None)
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(self._limits.files_at_once, len(files))):
+                workers.create_task(work())
+        return trouble
 
     async def _end(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear one file; what is wrong with it becomes its fault."""
@@ -205,18 +230,10 @@ class Runner:
         if file.url is None:
             raise BadRequestError(GONE, "file")
         key = audio_key(run.tenant, run.id, file.number)
-        digest = hashlib.sha256()
-
-        async def hashed(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                digest.update(chunk)
-                yield chunk
-
         async with aclosing(self._fetch(file.url)) as chunks:
-            size = await self._blobs.put(key, hashed(chunks))
-        source = Source(file.name, blob=key, bytes=size, digest=digest.hexdigest(), url=file.url)
-        await self._runs.fetched(run, file.number, source)
-        return replace(file, blob=key, bytes=size, digest=source.digest)
+            size, digest = await put_hashed(self._blobs, key, chunks)
+        await self._runs.fetched(run, file.number, Source(file.name, blob=key, bytes=size, digest=digest))
+        return replace(file, blob=key, bytes=size, digest=digest)
 
     async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear a file, or take what was heard of the same audio before, and store its transcript."""
@@ -224,11 +241,11 @@ class Runner:
         stored = await self._kept.get(run.tenant, key) if key else None
         if stored is None:
             transcript = await self._heard(run, file, task)
-            stored, seconds = dump_transcript(transcript), transcript.audio.duration
+            stored, seconds = await dumped(transcript, self._threads), transcript.audio.duration
             if key and seconds >= WORTH:
                 await self._kept.put(run.tenant, key, stored)
         else:
-            seconds = load_transcript(stored).audio.duration
+            seconds = (await loaded(stored, self._threads)).audio.duration
         result = f"{run.tenant}/results/{run.id}/{file.number}"
         await self._blobs.put_bytes(result, stored)
         return FileEnd(file.number, seconds, result=result)
@@ -279,10 +296,9 @@ def audio_key(tenant: str, job: str, number: int) -> str:
 
 def _fault(error: Exception) -> Fault:
     """Return what callers are told of a failure."""
-    if isinstance(error, EngineError) or not isinstance(error, NautilusError):
-        error_id = uuid.uuid4().hex[:12]
-        log.error("a file of a job failed", error_id=error_id, exc_info=error)
-        code = getattr(error, "code", "internal_error")
-        code = code if isinstance(code, str) and isinstance(error, NautilusError) else "internal_error"
-        return Fault(code, f"The server could not transcribe this file. Quote error id {error_id} to its operator.")
-    return Fault(error.code, str(error))
+    if isinstance(error, TOLD):
+        return Fault(error.code, str(error))
+    error_id = uuid.uuid4().hex[:12]
+    log.error("a file of a job failed", error_id=error_id, exc_info=error)
+    code = error.code if isinstance(error, NautilusError) else NautilusError.code
+    return Fault(code, f"The server could not transcribe this file. Quote error id {error_id} to its operator.")

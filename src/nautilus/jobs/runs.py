@@ -55,6 +55,11 @@ class Runs:
             row = begun.one_or_none()
             if row is None:
                 return None
+            await connection.execute(  # files that were in hand when the run before stopped
+                sa.update(job_files)
+                .where(job_files.c.job == job, job_files.c.status == "processing")
+                .values(tries=job_files.c.tries + 1)
+            )
             await tell(connection, job, now, "processing", {})
             return read_job(row)
 
@@ -73,7 +78,16 @@ class Runs:
             await connection.execute(
                 sa.update(job_files)
                 .where(job_files.c.job == run.id, job_files.c.number.in_(numbers))
-                .values(status="processing", tries=job_files.c.tries + 1)
+                .values(status="processing")
+            )
+
+    async def tried(self, run: Job, numbers: Sequence[int]) -> None:
+        """Store that files could not be done this time, in a way that may pass."""
+        async with self._fenced(run) as connection:
+            await connection.execute(
+                sa.update(job_files)
+                .where(job_files.c.job == run.id, job_files.c.number.in_(numbers))
+                .values(tries=job_files.c.tries + 1)
             )
 
     async def checkpoint(
@@ -135,8 +149,9 @@ class Runs:
             )
             job = read_job(ended.one())
             await tell(connection, job.id, now, status, progress_data(job))
-            await self._on_end(connection, job)
-            return job
+            await self._on_end.promise(connection, job)
+        self._on_end.told(job)
+        return job
 
     async def forget_audio(self, job: str, numbers: Sequence[int]) -> None:
         """Store that the audio of files is gone."""

@@ -1,7 +1,8 @@
 """Which servers share the work, and which are gone.
 
 Each server signs in the table `servers` and shows a sign of life every few seconds. One that shows none for
-`JobLimits.dead_after` seconds, or that signed off, is gone: whoever deletes its row queues its jobs again.
+`JobLimits.dead_after` seconds, or that signed off, is gone: who sees it queues its jobs again, which may be done twice,
+and deletes its row.
 """
 
 import asyncio
@@ -15,7 +16,6 @@ from typing import Final, NoReturn
 import sqlalchemy as sa
 import structlog
 
-from nautilus.errors import StorageError
 from nautilus.jobs.job import JobLimits
 from nautilus.jobs.rows import new_id
 from nautilus.storage.database import Database
@@ -49,8 +49,8 @@ class Servers:
         while True:
             try:
                 await self.tick(recover)
-            except StorageError as error:
-                log.warning("no sign of life could be shown: the database is away", reason=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever the database or DBOS says: it is asked again
+                log.warning("no sign of life could be shown, or nothing taken over", reason=repr(error))
             await asyncio.sleep(self._limits.dead_after / SIGNS)
 
     async def tick(self, recover: Callable[[list[str]], Awaitable[None]]) -> list[str]:
@@ -63,12 +63,12 @@ class Servers:
                 await connection.execute(sa.insert(servers).values(**mine, seen_at=now))
             others = (await connection.execute(sa.select(servers).where(servers.c.id != self.id))).all()
             dead = [row.id for row in others if self._is_dead(row.seen_at, row.place, row.pid, now)]
-            gone = await connection.execute(sa.delete(servers).where(servers.c.id.in_(dead)).returning(servers.c.id))
-            mine_now = [str(row.id) for row in gone]
-        if mine_now:
-            log.warning("took over the jobs of servers that are gone", servers=mine_now)
-            await recover(mine_now)
-        return mine_now
+        if dead:
+            log.warning("taking over the jobs of servers that are gone", servers=dead)
+            await recover(dead)
+            async with self._database.begin() as connection:  # not before: what is cut off here is done again
+                await connection.execute(sa.delete(servers).where(servers.c.id.in_(dead)))
+        return dead
 
     async def sign_off(self) -> None:
         """Hand this server's jobs to whoever looks next."""

@@ -8,17 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
+import structlog
+
 from nautilus.errors import JobConflictError, ResultGoneError
 from nautilus.jobs.job import OPEN, FileState, Job, JobLimits, JobRequest, Source, Status
 from nautilus.jobs.records import Event, Page
-from nautilus.jobs.results import load_transcript
+from nautilus.jobs.results import loaded
 from nautilus.jobs.rows import new_id
 from nautilus.jobs.runner import Books, Runner, audio_key
 from nautilus.jobs.uploads import Uploads
 from nautilus.jobs.workflow import Workflows
 from nautilus.segments import segments_of
-from nautilus.storage.blobs import Blobs
+from nautilus.storage.blobs import Blobs, put_hashed
 from nautilus.types import AudioFacts, Transcript
+
+log = structlog.get_logger(__name__)
 
 FILES_AT_ONCE: Final = 500
 EVENT_POLL: Final = 0.5
@@ -38,15 +42,8 @@ class Arrival:
     async def take(self, name: str, chunks: AsyncIterable[bytes]) -> None:
         """Store one file as it comes. Raises StorageError."""
         key = audio_key(self.tenant, self.id, len(self.sources))
-        digest = hashlib.sha256()
-
-        async def hashed() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                digest.update(chunk)
-                yield chunk
-
-        size = await self._blobs.put(key, hashed())
-        self.sources.append(Source(name, blob=key, bytes=size, digest=digest.hexdigest()))
+        size, digest = await put_hashed(self._blobs, key, chunks)
+        self.sources.append(Source(name, blob=key, bytes=size, digest=digest))
 
 
 class Jobs:
@@ -58,6 +55,7 @@ class Jobs:
         self._records = books.records
         self._blobs = books.blobs
         self._meters = books.meters
+        self._threads = books.threads
         self._runner = runner
         self._workflows = workflows
         self._limits = limits
@@ -93,7 +91,7 @@ class Jobs:
         job, arrival.accepted = await self._records.add(arrival.id, arrival.tenant, request, sources, most)
         if arrival.accepted:
             self._meters.accepted.add()
-            await self._workflows.enqueue(job)
+            await self._enqueue(job)
         return job
 
     async def requeue(self) -> None:
@@ -126,7 +124,7 @@ class Jobs:
             raise JobConflictError(f"The file could not be transcribed: {file.error.message}")
         if file.result is None:
             raise JobConflictError(f"The file is {file.status}; its result is not there yet.")
-        return load_transcript(await self._blobs.read_bytes(file.result))
+        return await loaded(await self._blobs.read_bytes(file.result), self._threads)
 
     async def partial(self, job: Job, number: int) -> Transcript:
         """Return what is heard of a file so far."""
@@ -146,7 +144,7 @@ class Jobs:
         while files := await self._records.files(job.id, after=after, limit=FILES_AT_ONCE):
             for file in files:
                 stored = await self._blobs.read_bytes(file.result) if file.result else None
-                yield file, load_transcript(stored) if stored else None
+                yield file, await loaded(stored, self._threads) if stored else None
             after = files[-1].number
 
     async def cancel(self, tenant: str, job: str) -> Job:
@@ -158,8 +156,15 @@ class Jobs:
     async def retry(self, tenant: str, job: str) -> Job:
         """Try the files again that did not end well. Raises JobConflictError where there are none."""
         queued = await self._records.retry(tenant, job)
-        await self._workflows.enqueue(queued)
+        await self._enqueue(queued)
         return queued
+
+    async def _enqueue(self, job: Job) -> None:
+        """Enqueue a job that is accepted: what fails here is done by `requeue`, and is no failure of the request."""
+        try:
+            await self._workflows.enqueue(job)
+        except Exception as error:  # noqa: BLE001 - DBOS's and its database's
+            log.warning("a job waits to be enqueued", job=job.id, reason=repr(error))
 
     async def delete(self, tenant: str, job: str, actor: str) -> None:
         """Stop a job and delete it with all that belongs to it; `actor` did it."""

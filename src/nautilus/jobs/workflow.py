@@ -99,14 +99,18 @@ def _launch(
         }
     )
     transcribe_job = _define(DBOS, runner, limits, loop)
-    DBOS.launch()
-    DBOS.register_queue(
-        QUEUE,
-        worker_concurrency=limits.at_once,
-        partition_concurrency=limits.at_once_per_tenant,
-        polling_interval_sec=limits.poll_seconds,
-        on_conflict="always_update",
-    )
+    try:
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=limits.at_once,
+            partition_concurrency=limits.at_once_per_tenant,
+            polling_interval_sec=limits.poll_seconds,
+            on_conflict="always_update",
+        )
+    except Exception as error:
+        DBOS.destroy(destroy_registry=True)
+        raise StorageError(f"The database of workflows cannot be used: {error}") from error
 
     def enqueue(job: Job) -> None:
         options = SetEnqueueOptions(queue_partition_key=job.tenant, priority=job.priority)

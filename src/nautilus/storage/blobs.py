@@ -4,6 +4,7 @@ A name is `tenant/kind/id`, or longer. A blob is there as a whole or not at all,
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import tempfile
@@ -238,6 +239,18 @@ def _discard(paths: list[Path], before: float) -> int:
                 path.unlink()
                 count += 1
     return count
+
+
+async def put_hashed(blobs: Blobs, key: str, chunks: AsyncIterable[bytes]) -> tuple[int, str]:
+    """Store what `chunks` yields and return how many bytes that was, and their SHA-256 in hexadecimal."""
+    digest = hashlib.sha256()
+
+    async def hashed() -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            digest.update(chunk)
+            yield chunk
+
+    return await blobs.put(key, hashed()), digest.hexdigest()
 
 
 def checked(key: str) -> str:

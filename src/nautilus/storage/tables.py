@@ -54,6 +54,7 @@ jobs: Final = Table(
     Column("started_at", Float),
     Column("completed_at", Float),
     Column("expires_at", Float),  # when results go
+    Column("key", String(64)),  # the id of the key that it came with
     Column("runs", Integer, nullable=False, default=0),  # how often it was begun: an older run may not write any more
     UniqueConstraint("tenant", "idempotency_key"),
     Index("ix_jobs_tenant_created", "tenant", "created_at", "id"),
@@ -76,7 +77,7 @@ job_files: Final = Table(
     Column("error", OptionalJson),
     Column("result", Text),  # the blob of its transcript
     Column("checkpoint", OptionalJson),  # how far a long recording came
-    Column("tries", Integer, nullable=False, default=0),  # how often it was begun since it last came further
+    Column("tries", Integer, nullable=False, default=0),  # in vain since it last came further
     Index("ix_job_files_status", "job", "status", "number"),
     Index("ix_job_files_blob", "blob"),  # to find what a blob belongs to
     Index("ix_job_files_result", "result"),

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from nautilus.assembly import Core
-from nautilus.errors import BadRequestError, NautilusError
+from nautilus.errors import BadRequestError, NautilusError, UploadTooLargeError
 from nautilus.jobs.document import event_frame, file_document, job_document, page_document
-from nautilus.jobs.job import Fault, Importance, JobRequest, Source, Status, check_metadata
+from nautilus.jobs.job import Fault, FileState, Importance, JobRequest, Source, Status, check_metadata
 from nautilus.jobs.service import Arrival, Jobs
 from nautilus.jobs.webhook import check_webhook_url
 from nautilus.types import Transcript
@@ -57,6 +57,7 @@ async def submit(
             webhook_url=_webhook_url(core, form.webhook_url),
             priority=cast("Importance", form.priority),
             idempotency_key=_unquoted(idempotency_key),
+            key=caller.key,
         )
         job = await core.jobs.submit(arrival, asked, caller.limits.queued_jobs)
     body = job_document(job, core.jobs.now(), await core.jobs.position(job), form.form.warnings)
@@ -155,15 +156,10 @@ async def events(
 
 
 async def _received(request: Request, core: Core, arrival: Arrival) -> JobForm:
-    """Read the body: files go where they lie, everything else is returned."""
+    """Read the body: files go where they lie, everything else is returned; a manifest may be long, so from a thread."""
+    loop = asyncio.get_running_loop()
     if request.headers.get("content-type", "").startswith("application/json"):
-        try:
-            body = await request.json()
-        except ValueError:
-            raise BadRequestError("The body is not JSON.") from None
-        if not isinstance(body, dict):
-            raise BadRequestError("The body must be a JSON object.")
-        return read_job_form(read_json_body(body))
+        return await loop.run_in_executor(core.threads, _read_json, await _body(request))
     fields: list[tuple[str, str]] = []
     async for part in Parts(request):
         if part.file is not None and part.name in ("file", "file[]", "files", "files[]"):
@@ -171,7 +167,26 @@ async def _received(request: Request, core: Core, arrival: Arrival) -> JobForm:
             await arrival.take(part.file, part.data)
         else:
             fields.append((part.name, await part.text(MAX_FIELD_BYTES)))
-    return read_job_form(fields)
+    return await loop.run_in_executor(core.threads, read_job_form, fields)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FIELD_BYTES:
+            raise UploadTooLargeError(MAX_FIELD_BYTES)
+    return bytes(body)
+
+
+def _read_json(body: bytes) -> JobForm:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        raise BadRequestError("The body is not JSON.") from None
+    if not isinstance(said, dict):
+        raise BadRequestError("The body must be a JSON object.")
+    return read_job_form(read_json_body(said))
 
 
 def _check_count(arrival: Arrival, jobs: Jobs) -> None:
@@ -208,7 +223,11 @@ async def _rendered(core: Core, transcript: Transcript, form: TranscriptionForm)
 
 
 async def _lines(core: Core, tenant: str, job_id: str, form: TranscriptionForm) -> AsyncIterator[str]:
-    found = await core.jobs.get(tenant, job_id)
+    found, loop = await core.jobs.get(tenant, job_id), asyncio.get_running_loop()
     async for file, transcript in core.jobs.transcripts(found):
-        body = json.loads(openai_rest.render(transcript, form)) if transcript else None
-        yield openai_rest.dumps(file_document(file) | {"result": body}) + "\n"
+        yield await loop.run_in_executor(core.threads, _line, file, transcript, form)
+
+
+def _line(file: FileState, transcript: Transcript | None, form: TranscriptionForm) -> str:
+    body = openai_rest.verbose if form.response_format == "verbose_json" else openai_rest.plain
+    return openai_rest.dumps(file_document(file) | {"result": body(transcript, form) if transcript else None}) + "\n"

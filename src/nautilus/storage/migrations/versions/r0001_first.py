@@ -91,6 +91,7 @@ def _jobs() -> None:
         sa.Column("started_at", sa.Float(), nullable=True),
         sa.Column("completed_at", sa.Float(), nullable=True),
         sa.Column("expires_at", sa.Float(), nullable=True),
+        sa.Column("key", sa.String(length=64), nullable=True),
         sa.Column("runs", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sa.UniqueConstraint("tenant", "idempotency_key", name=op.f("uq_jobs_tenant")),
