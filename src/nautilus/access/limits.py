@@ -11,18 +11,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import structlog
-from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.storage import MemoryStorage
+from limits.aio.storage import Storage as CountStorage
 from limits.errors import StorageError as CountingError
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from nautilus.access.keys import Caller
-from nautilus.access.places import MemoryPlaces, Places, RedisPlaces, renew_on
+from nautilus.access.places import MemoryPlaces, Places
 from nautilus.access.settings import Limits, LimitSettings
-from nautilus.errors import ConfigurationError, LimitError, StorageError
+from nautilus.errors import LimitError, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +31,6 @@ PER_SECOND: Final = 1000
 """Audio is counted in milliseconds, as counters are whole numbers."""
 PATIENCE: Final = 1.0
 """Seconds to wait for Redis, and to leave it alone after it failed."""
-FAILURES: Final = (CountingError, RedisError, OSError, TimeoutError)
 
 Kind: TypeAlias = Literal["requests", "streams"]
 Answer = TypeVar("Answer")
@@ -58,14 +56,17 @@ class Limiter:
 
     def __init__(
         self,
-        storage: MemoryStorage | RedisStorage,
+        storage: CountStorage,
         places: Places,
         when_down: Literal["open", "closed"],
+        failures: tuple[type[Exception], ...] = (CountingError,),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._storage = storage
         self._places = places
         self._when_down = when_down
+        self._failures = failures
+        """How storage and places say that they are away."""
         self._clock = clock
         self._down_until = 0.0
         self._due: Counter[str] = Counter()
@@ -163,7 +164,7 @@ class Limiter:
             try:
                 async with asyncio.timeout(PATIENCE):
                     return await question
-            except FAILURES as error:
+            except self._failures as error:
                 failure = error
                 self._down_until = self._clock() + PATIENCE
                 log.warning("limits cannot be counted", redis_down=self._when_down, error=repr(error))
@@ -202,21 +203,12 @@ async def open_limiter(settings: LimitSettings) -> AsyncIterator[Limiter]:
         async with _running(Limiter(MemoryStorage(), MemoryPlaces(), "closed")) as limiter:
             yield limiter
         return
-    if not url.startswith(("redis://", "rediss://")):
-        raise ConfigurationError("NAUTILUS_LIMITS__REDIS_URL must be redis://[:password@]host:port/number.")
-    try:
-        redis = Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
-        pool: Any = redis.connection_pool  # of which its types know nothing
-        storage = RedisStorage(f"async+{url}", True, "redispy", connection_pool=pool)  # noqa: FBT003 - it raises its own errors
-    except ValueError as error:
-        raise ConfigurationError(f"NAUTILUS_LIMITS__REDIS_URL cannot be used: {error}.") from None
-    places = RedisPlaces(redis)
-    async with redis, _running(Limiter(storage, places, settings.redis_down)) as limiter, asyncio.TaskGroup() as tasks:
-        renewing = tasks.create_task(renew_on(places, FAILURES), name="renew places")
-        try:
+    from nautilus.access.in_redis import FAILURES, open_redis
+
+    async with open_redis(url) as (storage, places):
+        counted = Limiter(storage, places, settings.redis_down, (CountingError, *FAILURES))
+        async with _running(counted) as limiter:
             yield limiter
-        finally:
-            renewing.cancel()
 
 
 @asynccontextmanager

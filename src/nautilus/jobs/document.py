@@ -19,7 +19,7 @@ def job_document(job: Job, now: float, position: int | None = None, warnings: Se
         "priority": next(name for name, number in PRIORITIES.items() if number == job.priority),
         "position": position,
         "eta_seconds": None if eta is None else round(eta, 1),
-        "audio": {"seconds_done": round(job.seconds_done, 3), "seconds_total": job.seconds_total},
+        "audio": {"seconds_done": round(job.seconds_done, 3), "seconds_total": _rounded(job.seconds_total)},
         "files": {"total": job.files, "completed": job.files_done - job.files_failed, "failed": job.files_failed},
         "created_at": _whole(job.created_at),
         "started_at": _whole(job.started_at),
@@ -55,6 +55,10 @@ def event_frame(job: str, event: Event) -> str:
     """Return a server-sent event."""
     body = {"type": f"transcription.job.{event.kind}", "job": job, "at": round(event.at, 3), **event.data}
     return f"id: {event.number}\nevent: {body['type']}\ndata: {json.dumps(body, separators=(',', ':'))}\n\n"
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _whole(seconds: float | None) -> int | None:

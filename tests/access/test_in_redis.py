@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from redis.asyncio import Redis
 
-from nautilus.access.places import RedisPlaces
+from nautilus.access.in_redis import RedisPlaces
 from tests.access.redis import RedisServer, running_redis
 
 
