@@ -178,7 +178,7 @@ def submit_batch(server: Server, clips: Sequence[bytes], files: int) -> str:
 def priority(report: Report, clips: Sequence[Path], pieces: Sequence[Waveform], files: int) -> None:
     """Ask a request at a time, and play ten live streams, before and while a batch runs."""
     sounds = [sound(piece) for piece in pieces]
-    with open_server(NAUTILUS_JOBS__MAX_FILES=str(10 * files)) as server:
+    with open_server(NAUTILUS_JOBS__MAX_FILES=str(4 * files), NAUTILUS_MAX_UPLOAD_BYTES=str(4 * 1024**3)) as server:
         quiet, quiet_live = _latencies(server, clips)
         job = submit_batch(server, sounds, 4 * files)
         first_event_of(server, job)
