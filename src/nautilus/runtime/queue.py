@@ -5,7 +5,8 @@ Refused early rather than late: by how much audio would be heard before, and how
 
 import asyncio
 from bisect import insort
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nautilus.errors import OverloadedError
@@ -64,6 +65,9 @@ class Queue:
         self._limits = limits
         self._order = FairOrder()
         self._tickets: list[Ticket] = []
+        self._count: Counter[Claim] = Counter()
+        self._seconds: defaultdict[Claim, float] = defaultdict(float)
+        """Of audio that waits; none for claims of which nothing does."""
         self._asked: dict[Claim, float] = {}
         """When something urgent was last asked for, by loop time; of late only."""
 
@@ -73,9 +77,11 @@ class Queue:
     def add(self, audio: Waveform, options: Options, claim: Claim) -> Ticket:
         """Let something wait."""
         loop = asyncio.get_running_loop()
-        place = self._order.join(claim, len(audio) / SAMPLE_RATE)
-        ticket = Ticket(claim, place, audio, options, loop.time(), loop.create_future())
+        seconds = len(audio) / SAMPLE_RATE
+        ticket = Ticket(claim, self._order.join(claim, seconds), audio, options, loop.time(), loop.create_future())
         insort(self._tickets, ticket, key=lambda one: one.place)
+        self._count[claim] += 1
+        self._seconds[claim] += seconds
         if claim.priority < Priority.JOB:
             self._asked[claim] = ticket.submitted
         return ticket
@@ -85,9 +91,12 @@ class Queue:
 
         `rate` is how many seconds of audio are heard in a second; 0 where that is not known yet.
         """
-        before = [ticket for ticket in self._tickets if ticket.claim.priority <= claim.priority]
-        wait = seconds_before(before, claim) / rate if rate else 0.0
-        if is_full(Counter(ticket.claim.owner for ticket in before), claim.owner, self._limits.max_waiting):
+        wait = seconds_before(self._seconds, claim) / rate if rate else 0.0
+        before: Counter[str] = Counter()
+        for other, count in self._count.items():
+            if other.priority <= claim.priority:
+                before[other.owner] += count
+        if is_full(before, claim.owner, self._limits.max_waiting):
             raise OverloadedError(retry_after=max(1.0, wait))
         if claim.priority < Priority.JOB and wait > self._limits.max_wait:
             raise OverloadedError(retry_after=max(1.0, wait - self._limits.max_wait))
@@ -108,15 +117,13 @@ class Queue:
         self._order.begin(first.place)
         most = min(self._limits.max_seconds, turn) if others else self._limits.max_seconds
         batch = together(self._tickets, self._limits, share, most)
-        taken = set(map(id, batch))
-        self._tickets = [ticket for ticket in self._tickets if id(ticket) not in taken]
-        if not self._tickets:
-            self._order.rest()
+        self._remove(batch)
         return batch
 
     def empty(self) -> list[Ticket]:
         """Return all that waits, and let nothing wait any more."""
-        tickets, self._tickets = self._tickets, []
+        tickets = self._tickets
+        self._remove(tickets)
         return tickets
 
     def _others(self, claim: Claim) -> bool:
@@ -127,23 +134,32 @@ class Queue:
 
     def _forget_gone(self) -> None:
         """Drop tickets whose caller has gone."""
-        for ticket in self._tickets:
-            if ticket.result.done():
+        if gone := [ticket for ticket in self._tickets if ticket.result.done()]:
+            for ticket in gone:
                 self._order.leave(ticket.claim, ticket.seconds)
-        self._tickets = [ticket for ticket in self._tickets if not ticket.result.done()]
+            self._remove(gone)
+
+    def _remove(self, tickets: list[Ticket]) -> None:
+        out = set(map(id, tickets))
+        self._tickets = [ticket for ticket in self._tickets if id(ticket) not in out]
+        for ticket in tickets:
+            self._count[ticket.claim] -= 1
+            self._seconds[ticket.claim] -= ticket.seconds
+            if not self._count[ticket.claim]:
+                del self._count[ticket.claim], self._seconds[ticket.claim]
+        if not self._tickets:
+            self._order.rest()
 
 
-def seconds_before(tickets: list[Ticket], claim: Claim) -> float:
-    """Return how much audio is heard before something new: all of higher priority, and of its own as much as is fair.
+def seconds_before(waiting: Mapping[Claim, float], claim: Claim) -> float:
+    """Return how much of the audio that waits is heard before something new: all that is more urgent, and a fair part.
 
-    That is what its owner has waiting, times the owners who take turns; at most all there is.
+    That part is what its owner has waiting, times the owners who take turns; at most all there is.
     """
-    alike = [ticket for ticket in tickets if ticket.claim.priority == claim.priority]
-    own = sum(ticket.seconds for ticket in alike if ticket.claim.owner == claim.owner)
-    owners = len({claim.owner, *(ticket.claim.owner for ticket in alike)})
-    total = sum(ticket.seconds for ticket in alike)
-    above = sum(ticket.seconds for ticket in tickets if ticket.claim.priority < claim.priority)
-    return above + min(total, own * owners)
+    above = sum(seconds for other, seconds in waiting.items() if other.priority < claim.priority)
+    alike = {other.owner: seconds for other, seconds in waiting.items() if other.priority == claim.priority}
+    owners = len({claim.owner, *alike})
+    return above + min(sum(alike.values()), owners * alike.get(claim.owner, 0.0))
 
 
 def together(tickets: list[Ticket], limits: BatchLimits, share: int, most_seconds: float) -> list[Ticket]:
