@@ -8,12 +8,12 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Final
+from typing import Any, Final
 
 import httpx
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.fuzz.mutations import mutated
@@ -101,17 +101,19 @@ def _crashed(outcome: str, message: str) -> str:
 
 async def _play(url: str, data: bytes) -> tuple[str, str]:
     """Play a recording as a live stream; return how it ended, and what is wrong with that."""
-    last: dict[str, dict[str, str]] = {}
+    last: dict[str, Any] = {}
     address = f"{url.replace('http', 'ws', 1)}/v1/stream?encoding=auto&delay=xhigh"
-    async with asyncio.timeout(PATIENCE), connect(address, compression=None, proxy=None) as connection:
-        async with asyncio.TaskGroup() as tasks:
-            sending = tasks.create_task(_send(connection.send, data))
-            try:
-                for _ in count():
-                    last = json.loads(await connection.recv())
-            except ConnectionClosed as closed:
-                code = closed.rcvd.code if closed.rcvd else None
-            sending.cancel()
+    async with (
+        asyncio.timeout(PATIENCE),
+        connect(address, compression=None, proxy=None) as connection,
+        asyncio.TaskGroup() as tasks,
+    ):
+        sending = tasks.create_task(_send(connection, data))
+        with suppress(ConnectionClosed):
+            async for message in connection:
+                last = json.loads(message)
+        code = connection.close_code
+        sending.cancel()
     if last.get("type") == "end":
         return f"live {code}", "" if code == 1000 else f"ended with {code}"
     error = last.get("error", {})
@@ -119,11 +121,8 @@ async def _play(url: str, data: bytes) -> tuple[str, str]:
     return outcome, "" if error.get("code") == "bad_audio" and code == 1008 else f"{outcome}: {last}"
 
 
-async def _send(send: object, data: bytes) -> None:
-    assert callable(send)
-    try:
+async def _send(connection: ClientConnection, data: bytes) -> None:
+    with suppress(ConnectionClosed):
         for place in range(0, len(data), PIECE):
-            await send(data[place : place + PIECE])
-        await send('{"type": "end"}')
-    except ConnectionClosed:
-        return
+            await connection.send(data[place : place + PIECE])
+        await connection.send('{"type": "end"}')

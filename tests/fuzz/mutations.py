@@ -1,4 +1,4 @@
-"""Recordings, and what becomes of them when bytes are changed: the same seed and number give the same bytes anywhere."""
+"""Recordings with bytes changed: the same seed and number give the same bytes anywhere."""
 
 import struct
 from collections.abc import Callable, Sequence
@@ -25,14 +25,13 @@ EDGES: Final = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0
 @cache
 def recordings() -> tuple[bytes, ...]:
     """Return one short recording in every format that is promised, and as browsers record."""
-    made = [encode(np.stack([voice(SECONDS, rate)] * many), rate, *how) for *how, rate, many in _forms()]
+    made = [
+        encode(np.stack([voice(SECONDS, rate)] * channels), rate, container, codec, options)
+        for container, codec, rate, channels, options in FORMATS
+    ]
     made += [wav(voice(SECONDS)), float_wav(voice(SECONDS)), sphere(voice(SECONDS))]
     made += [record(voice(1.0), recorder) for recorder in RECORDERS.values()]
     return tuple(made)
-
-
-def _forms() -> list[tuple[str, str, dict[str, str], int, int]]:
-    return [(container, codec, options, rate, many) for container, codec, rate, many, options in FORMATS]
 
 
 @cache
@@ -57,7 +56,7 @@ def _place(data: bytearray, chance: Random) -> int:
 
 
 def _flip(data: bytearray, chance: Random, _: Sequence[bytes]) -> None:
-    for _ in range(chance.choice((1, 1, 4, 16, 64))):
+    for _time in range(chance.choice((1, 1, 4, 16, 64))):
         if data:
             data[_place(data, chance)] ^= 1 << chance.randrange(8)
 

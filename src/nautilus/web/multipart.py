@@ -32,7 +32,7 @@ class Part:
             value += chunk
             if len(value) > at_most:
                 raise BadRequestError(f"The field '{self.name}' is longer than {at_most} bytes.", self.name)
-        return value.decode("utf-8", "replace")
+        return _readable(bytes(value))
 
 
 class Parts:
@@ -117,4 +117,9 @@ class Parts:
         if b"name" not in options:
             raise BadRequestError("A part of the body has no name.", "file")
         file = options.get(b"filename")
-        return options[b"name"].decode("utf-8", "replace"), None if file is None else file.decode("utf-8", "replace")
+        return _readable(options[b"name"]), None if file is None else _readable(file)
+
+
+def _readable(data: bytes) -> str:
+    """Return text that can be stored anywhere: no database keeps a NUL."""
+    return data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
