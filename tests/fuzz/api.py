@@ -24,9 +24,9 @@ def bearer() -> dict[str, str]:
 
 def fuzz_api(count: int, seed: int) -> int:
     """Make up to so many requests of each kind of each operation; return 1 if any answer was wrong."""
-    with serving(ACCESS__KEYS=json.dumps(KEYS)) as url:
+    with serving(ACCESS__KEYS=json.dumps(KEYS)) as server:
         headers = [part for name, value in bearer().items() for part in ("-H", f"{name}: {value}")]
-        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", *headers]
+        command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json", *headers]
         checks = ["--exclude-checks", ",".join(check.__name__ for check in NOT_PROMISED)]
         bounds = ["-n", str(count), "--seed", str(seed), "--request-timeout", "60", "--continue-on-failure"]
         return subprocess.run([*command, *checks, *bounds, "--no-color"], check=False).returncode

@@ -144,9 +144,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     """Answer the framework's own refusals: no such path, wrong method, a body that is no form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class only
+    path = request.url.path[:200]
     known = {
-        404: f"There is no {request.method} {request.url.path}. See /docs for what there is.",
-        NOT_ALLOWED: f"{request.url.path} does not take {request.method}. See /docs for what it takes.",
+        404: f"There is no {request.method} {path}. See /docs for what there is.",
+        NOT_ALLOWED: f"{path} does not take {request.method}. See /docs for what it takes.",
     }
     refused = errors.BadRequestError(known.get(error.status_code, str(error.detail)))
     body = error_body(refused, "invalid_request_error", str(refused))

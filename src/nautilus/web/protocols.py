@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -163,6 +164,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(config, **others)
         self._patience = config.limits.unread
         self._unread = Deadline(self.loop)
+        self._broken = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Call everything off; see asyncio."""
@@ -208,10 +210,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().send_receive_event_to_app()
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send; a refusal is a whole answer, not a handshake that was forgotten; see uvicorn."""
+        """Send, but not to who broke the protocol; a refusal is no handshake that was forgotten; see uvicorn."""
+        if self._broken:
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True
+
+    def handle_parser_exception(self) -> None:
+        """End a connection that has broken the protocol; see uvicorn."""
+        self._broken = True
+        super().handle_parser_exception()
 
     def _fail(self, code: int, reason: str) -> None:
         self.frames = []

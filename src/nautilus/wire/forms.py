@@ -155,7 +155,7 @@ def _temperature(value: str | None) -> float:
     except ValueError:
         temperature = -1.0
     if not 0.0 <= temperature <= 1.0:
-        raise BadRequestError(f"temperature must be a number from 0 to 1, not '{value[:50]}'.", "temperature")
+        raise BadRequestError(f"temperature must be a number from 0 to 1, not '{str(value)[:50]}'.", "temperature")
     return temperature
 
 
