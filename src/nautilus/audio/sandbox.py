@@ -14,13 +14,14 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+import structlog
 
 from nautilus.audio import decoder_process as protocol
 from nautilus.audio.decode import MediaFacts
@@ -29,6 +30,8 @@ from nautilus.audio.live_recording import LiveRecording
 from nautilus.errors import BadAudioError, NautilusError
 from nautilus.turns import Room, Turns
 from nautilus.types import SAMPLE_RATE, USUAL, Claim, Waveform
+
+log = structlog.get_logger(__name__)
 
 CRASHED: Final = "The file crashed the decoder; it is damaged or not audio. Re-encode it and send it again."
 TOO_SLOW: Final = "Decoding took too long. Re-encode the file, for example as FLAC or Opus, and send it again."
@@ -113,6 +116,11 @@ class Sandbox:
         """Decoders that died, and that were too slow."""
         self._idle = [nursery.bear() for _ in range(self._workers)]
 
+    @property
+    def sealed(self) -> bool | None:
+        """Whether decoders can open neither files nor connections; not known before one was asked."""
+        return self._nursery.sealed
+
     def __repr__(self) -> str:
         children = self._nursery.children.values()
         busy = sum(child.busy for child in children)
@@ -163,7 +171,7 @@ class Sandbox:
         There is no waiting for a turn: a piece of a live stream takes less than a millisecond.
         """
         with self._live.held(owner):
-            child = self._take()
+            child = self._nursery.bear()  # one that is sealed already can't give up memory
             try:
                 if not child.pid:
                     await child.greet()
@@ -219,8 +227,9 @@ class Sandbox:
 class Child:
     """One decoding process as the server sees it: a number, a socket and where their conversation is."""
 
-    def __init__(self, number: int, connection: socket.socket) -> None:
+    def __init__(self, number: int, connection: socket.socket, tell: Callable[[bool], None]) -> None:
         self.number = number
+        self._tell = tell
         self.pid = 0
         """Known once it has said hello."""
         self.busy = False
@@ -247,10 +256,11 @@ class Child:
         """Wait for its hello, so that a slow start of the server is never blamed on a file."""
         try:
             async with asyncio.timeout(_START_TIMEOUT):
-                self.pid = protocol.HELLO.unpack(await self._receive(protocol.HELLO.size))[0]
+                self.pid, sealed = protocol.HELLO.unpack(await self._receive(protocol.HELLO.size))
         except (OSError, EOFError) as error:
             self.busy = True
             raise NautilusError("The decoder processes do not start.") from error
+        self._tell(sealed)
 
     async def ask(self, request: bytes, descriptors: Sequence[int], most_samples: int) -> _Reply:
         """Send a request and hear the whole reply."""
@@ -289,6 +299,8 @@ class Nursery:
 
     def __init__(self, memory_bytes: int) -> None:
         self.children: dict[int, Child] = {}
+        self.sealed: bool | None = None
+        """Whether children can open nothing; not known before the first says hello."""
         self._memory_bytes = memory_bytes
         self._births = 0
         self._start()
@@ -312,8 +324,14 @@ class Nursery:
                 self._start()
                 with suppress(OSError):  # the child will not say hello
                     self._order(protocol.BIRTH, self._births, theirs.fileno())
-        child = self.children[self._births] = Child(self._births, ours)
+        child = self.children[self._births] = Child(self._births, ours, self._hear)
         return child
+
+    def _hear(self, sealed: bool) -> None:
+        """Take note of whether children are sealed; warn once where they aren't."""
+        if self.sealed is None and not sealed:
+            log.warning("decoders are not sealed: this machine has no seccomp filters, so trust its recordings")
+        self.sealed = sealed
 
     def bury(self, child: Child) -> None:
         """Have a child killed, whatever it is at."""

@@ -18,6 +18,7 @@ from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
 from nautilus.web.deps import CoreDep, claim_of
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
+from nautilus.web.multipart import read_as_form
 from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
 from nautilus.wire.forms import TranscriptionForm, read_form
@@ -88,7 +89,8 @@ async def read_upload(request: Request) -> Upload:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise BadRequestError("Send the recording as multipart/form-data with the field 'file'.", "file")
-    parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    with read_as_form():
+        parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     try:
         file = _only_file(parsed)
         form = read_form((name, value) for name, value in parsed.multi_items() if isinstance(value, str))
