@@ -5,9 +5,10 @@
 Everything that runs (decoder processes, threads, models) is started and ended by this block.
 """
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,8 @@ from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
 from nautilus.stream.second import SecondPass
+from nautilus.traces.settings import TraceSettings, are_wanted
+from nautilus.traces.trace import OFF, Tracer
 from nautilus.types import Options, Priority
 from nautilus.wire.forms import TranscriptionForm, read_form
 
@@ -106,6 +109,7 @@ class Core:
     """Jobs, once they are open."""
     threads: Executor
     """For what would hold the event loop for long."""
+    traces: Tracer
 
     @property
     def default_model(self) -> str:
@@ -167,7 +171,11 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
-        async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
+        async with (
+            _open_tracer(settings.traces) as traces,
+            open_sandbox(settings.decode) as sandbox,
+            open_pool(open_lane, settings.pool) as pool,
+        ):
             meters, drain = Meters(), Drain()
             async with (
                 open_conversations(settings.stream, drain) as conversations,
@@ -187,6 +195,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     threads=threads,
                     version=__version__,
                     meters=meters.jobs,
+                    traces=traces,
                 )
                 office = Office(needs)
                 keyring = Keyring(read_keys(settings.access), settings.limits, lambda: office.place.database)
@@ -205,7 +214,16 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     limiter=limiter,
                     meters=meters,
                     threads=threads,
+                    traces=traces,
                 )
+
+
+def _open_tracer(settings: TraceSettings) -> AbstractAsyncContextManager[Tracer]:
+    if not are_wanted(settings, os.environ):
+        return nullcontext(OFF)
+    from nautilus.traces.otlp import open_tracer  # late: a quarter of a second, 5 MB
+
+    return open_tracer(settings)
 
 
 def _plan(offer: Offer, job: JobOfFiles) -> Task:

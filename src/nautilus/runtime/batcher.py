@@ -8,6 +8,7 @@ seconds, not item count.
 """
 
 import asyncio
+import time
 from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -20,14 +21,17 @@ from typing import TypeAlias
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError, OverloadedError
 from nautilus.observe import LaneMeters
+from nautilus.runtime.answer import Answer
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
 from nautilus.runtime.rehear import Rehearser
 from nautilus.runtime.short import with_quiet, without_quiet
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
+from nautilus.runtime.spans import tell_batch
+from nautilus.traces.trace import Trace, here, id_of
+from nautilus.types import SAMPLE_RATE, Options, Priority, Waveform
 
-Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
+Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Answer]]
 """An engine, wherever it is. Called by at most `BatchLimits.workers` at once."""
 
 UNLOADED = "The model was unloaded while the request was waiting; send it again."
@@ -62,8 +66,10 @@ class Ticket:
     audio: Waveform = field(repr=False)
     options: Options
     submitted: float
-    """Event-loop time in seconds."""
+    """By `time.monotonic`, in seconds."""
     result: asyncio.Future[Heard]
+    trace: Trace | None = None
+    """Where it is told how the window waited and was heard; None where nobody wants to know."""
 
     @property
     def place(self) -> tuple[Priority, int]:
@@ -144,7 +150,9 @@ class Batcher:
             raise OverloadedError(retry_after=self.backlog_seconds())
         loop = asyncio.get_running_loop()
         sound = with_quiet(audio)
-        ticket = Ticket(priority, next(self._numbers), sound, options, loop.time(), loop.create_future())
+        # A live utterance is told of as a whole, not by the many times that it is heard for partials.
+        trace = None if priority is Priority.LIVE else here()
+        ticket = Ticket(priority, next(self._numbers), sound, options, time.monotonic(), loop.create_future(), trace)
         insort(self._waiting, ticket, key=lambda waiting: waiting.place)
         self._wake.set()
         heard = await ticket.result
@@ -192,15 +200,15 @@ class Batcher:
                 await self._wake.wait()
 
     async def _run(self, batch: Sequence[Ticket]) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.monotonic()
         clips = [ticket.audio for ticket in batch]
         try:
-            heard = await self._transcribe(clips, batch[0].options)
+            answer = await self._transcribe(clips, batch[0].options)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             self._meters.failures.add()
             if len(batch) == 1:
                 failed = error if isinstance(error, ModelDiedError) else EngineError(f"The model failed: {error}")
+                tell_batch(self.info.name, batch, started, time.monotonic(), failed)
                 _fail(batch[0], failed, cause=error)
                 return
             # One bad clip must not fail its neighbours: halve until it stands alone.
@@ -208,20 +216,22 @@ class Batcher:
             await self._run(batch[:middle])
             await self._run(batch[middle:])
         else:
-            self._answer(batch, heard, started, loop.time() - started)
+            self._answer(batch, answer, started, time.monotonic())
 
-    def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
+    def _answer(self, batch: Sequence[Ticket], answer: Answer, started: float, ended: float) -> None:
+        inference = ended - started
+        tell_batch(self.info.name, batch, started, ended, answer)
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
         self._rate += 0.1 * (max(1, self._limits.workers) * seconds / max(inference, 1e-4) - self._rate)
         self._measure(batch, seconds, inference)
-        for ticket, hypothesis in zip(batch, heard, strict=True):
-            self._meters.queue.add(started - ticket.submitted)
+        for ticket, hypothesis in zip(batch, answer.hypotheses, strict=True):
+            self._meters.queue.add(started - ticket.submitted, id_of(ticket.trace))
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
 
     def _measure(self, batch: Sequence[Ticket], seconds: float, inference: float) -> None:
         self._meters.batch_items.add(len(batch))
-        self._meters.batch_seconds.add(inference)
+        self._meters.batch_seconds.add(inference, id_of(next((one.trace for one in batch if one.trace), None)))
         self._meters.audio.add(seconds)
         self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
 

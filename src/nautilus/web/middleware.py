@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nautilus.access.keys import Caller
 from nautilus.errors import UploadTooLargeError
+from nautilus.traces.trace import here, id_of
 from nautilus.web import errors
 from nautilus.web.metrics import NO_ROUTE, HttpMeters
 
@@ -27,6 +28,7 @@ SECURITY_HEADERS: Final = {
 """What every answer carries, unless it says otherwise itself."""
 EXPOSED: Final = (
     "x-request-id",
+    "traceresponse",
     "openai-processing-ms",
     "x-nautilus-warning",
     "retry-after",
@@ -77,7 +79,8 @@ class RequestContext:
                     await answer(scope, receive, send_marked)
             finally:
                 seconds = time.perf_counter() - started
-                self._meters.add(scope["method"], getattr(scope.get("route"), "path", NO_ROUTE), status, seconds)
+                route = getattr(scope.get("route"), "path", NO_ROUTE)
+                self._meters.add(scope["method"], route, status, seconds, id_of(here()))
                 if not scope["path"].startswith(QUIET):
                     facts = {"method": scope["method"], "path": scope["path"], "status": status}
                     log.info("request", **facts, seconds=round(seconds, 4))
