@@ -7,7 +7,7 @@ MODEL ?=
 SPEECH ?= ../shared/speech
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs build accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs bench-overhead build accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -79,6 +79,9 @@ build: $(VENV)/.dev ## a wheel and a source archive in dist/
 
 bench-jobs: $(VENV)/.full ## what jobs cost: accepted per second, overhead, huge batches, priorities
 	$(BIN)/python benchmarks/jobs.py --speech $(SPEECH)
+
+bench-overhead: $(VENV)/.serve ## what keys, limits, metrics and traces cost a request
+	$(BIN)/python benchmarks/overhead.py
 
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
