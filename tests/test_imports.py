@@ -10,6 +10,7 @@ LATE = (
     "nemo",
     "opentelemetry.exporter",
     "opentelemetry.sdk",
+    "pynvml",
     "redis",
     "scipy.signal",
     "torch",

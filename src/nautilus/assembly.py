@@ -6,7 +6,7 @@ Everything that runs (decoder processes, threads, models) is started and ended b
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +33,7 @@ from nautilus.jobs.service import Jobs
 from nautilus.observe import Meters
 from nautilus.pipeline import Pipeline
 from nautilus.runtime.calibrate import Sizing, cores
+from nautilus.runtime.gpus import GpuMemory, Gpus
 from nautilus.runtime.isolated import open_isolated_lane
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
@@ -110,6 +111,7 @@ class Core:
     threads: Executor
     """For what would hold the event loop for long."""
     traces: Tracer
+    gpus: Gpus
 
     @property
     def default_model(self) -> str:
@@ -125,6 +127,11 @@ class Core:
     def jobs(self) -> Jobs:
         """The jobs. Raises NotReadyError until they are open, UnsupportedError where they are not taken."""
         return self.office.jobs
+
+    def gpu_memory(self) -> Sequence[GpuMemory]:
+        """Return the memory of each GPU, where a model is on one."""
+        on_gpu = any(one.lane and one.lane.info.device != "cpu" for one in self.pool.standings())
+        return self.gpus.memory() if on_gpu else ()
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
@@ -215,6 +222,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     meters=meters,
                     threads=threads,
                     traces=traces,
+                    gpus=Gpus(),
                 )
 
 

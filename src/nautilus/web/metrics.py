@@ -231,6 +231,20 @@ METRICS: Final[tuple[Metric[Core], ...]] = (
         _MODEL,
     ),
     Metric(
+        "nautilus_gpu_memory_used_bytes",
+        "gauge",
+        "Memory of a GPU in use, by whatever process, where a model is on one.",
+        lambda core: [((gpu.name,), gpu.used) for gpu in core.gpu_memory()],
+        ("gpu",),
+    ),
+    Metric(
+        "nautilus_gpu_memory_total_bytes",
+        "gauge",
+        "Memory that a GPU has.",
+        lambda core: [((gpu.name,), gpu.total) for gpu in core.gpu_memory()],
+        ("gpu",),
+    ),
+    Metric(
         "nautilus_decoder_crashes_total",
         "counter",
         "Decoder processes that died of a recording.",
