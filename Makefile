@@ -7,7 +7,7 @@ MODEL ?=
 SPEECH ?= ../shared/speech
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs bench-overhead build accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs bench-overhead picture build accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ bench-jobs: $(VENV)/.full ## what jobs cost: accepted per second, overhead, huge
 
 bench-overhead: $(VENV)/.serve ## what keys, limits, metrics and traces cost a request
 	$(BIN)/python benchmarks/overhead.py
+
+picture: $(VENV)/.dev $(VENV)/.system ## docs/dashboard.svg: the dashboard of a server under load, by a real Prometheus
+	$(BIN)/python benchmarks/picture.py docs/dashboard.svg --speech $(SPEECH)
 
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)

@@ -14,7 +14,6 @@ often than Prometheus does, and what counting takes of one request is measured b
 import argparse
 import asyncio
 import json
-import socket
 import statistics
 import subprocess
 import sys
@@ -31,7 +30,7 @@ from typing import Final
 from nautilus.measure.client import Address, Connection, upload
 from nautilus.observe import LaneMeters
 from nautilus.web.metrics import HttpMeters
-from process import Server, processor_seconds, serve
+from process import Server, free_port, processor_seconds, serve
 from report import Report
 
 HERE: Final = Path(__file__).parent
@@ -92,9 +91,7 @@ def kinds(collector: str) -> list[Kind]:
 @contextmanager
 def collecting() -> Iterator[str]:
     """Run a collector that takes everything, in a process of its own; its URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen([sys.executable, __file__, "--collect", str(port)])
     try:
         yield f"http://127.0.0.1:{port}"

@@ -163,6 +163,15 @@ def test_a_live_stream_is_a_span_with_one_for_each_utterance(traced: Traced) -> 
     assert ready["session"] not in str(traced.collector.spans)
 
 
+def test_a_client_that_hangs_up_is_no_failure_of_its_stream(traced: Traced) -> None:
+    trace = "44444444444444444444444444444444"
+    url = f"{traced.url.replace('http', 'ws')}/v1/realtime?intent=transcription"
+    with connect(url, additional_headers=named(trace)) as connection:
+        assert json.loads(connection.recv(timeout=20))["type"] == "session.created"
+    spans = traced.trace(trace, "GET /v1/realtime")
+    assert sorted((span.name, span.failed) for span in spans) == [("GET /v1/realtime", False), ("stream", False)]
+
+
 @pytest.mark.timeout(200)
 def test_a_job_that_is_killed_goes_on_in_the_trace_of_its_request(cache: Path, tmp_path: Path) -> None:
     trace = "33333333333333333333333333333333"

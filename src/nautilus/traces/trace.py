@@ -18,6 +18,8 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Final, Literal, Protocol, TypeAlias
 
+from nautilus.errors import NautilusError
+
 Kind: TypeAlias = Literal["internal", "server", "client", "consumer"]
 """OpenTelemetry's kinds of spans."""
 Attributes: TypeAlias = Mapping[str, str | bool | int | float]
@@ -213,4 +215,4 @@ def reason_of(error: BaseException) -> str:
     """Return what is told of an error: its code where it has one."""
     if isinstance(error, CancelledError):
         return CANCELLED
-    return str(getattr(error, "code", type(error).__name__))
+    return error.code if isinstance(error, NautilusError) else type(error).__name__

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -70,7 +71,8 @@ async def _converse(websocket: WebSocket, core: Core, session: wire.RealtimeSess
         span("stream", {"nautilus.model": model}) as trace,
     ):
         try:
-            await conversation.run()
+            with suppress(WebSocketDisconnect):  # as these conversations end
+                await conversation.run()
         finally:
             used.seconds = conversation.received
             trace.note({"nautilus.audio_seconds": conversation.received})
