@@ -213,6 +213,6 @@ class Inside(Lasting):
 
 def reason_of(error: BaseException) -> str:
     """Return what is told of an error: its code where it has one."""
-    if isinstance(error, CancelledError):
+    if isinstance(error, CancelledError | GeneratorExit):
         return CANCELLED
     return error.code if isinstance(error, NautilusError) else type(error).__name__
