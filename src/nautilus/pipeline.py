@@ -63,7 +63,8 @@ class Pipeline:
             _tell_lease(task.model, started)
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)
-            async with self._opened(file, task.channel) as recording:
+            lane.check(task.claim)  # before anything is decoded
+            async with self._opened(file, task) as recording:
                 hearing = Hearing(lane, task, emit, self._limits, self._threads, earlier)
                 hearing.total = recording.facts.declared_seconds
                 preparing = Preparing(task, lane.info)
@@ -78,12 +79,12 @@ class Pipeline:
                 return replace(transcript, warnings=warnings + transcript.warnings)
 
     @asynccontextmanager
-    async def _opened(self, file: BinaryIO, channel: int | None) -> AsyncIterator[Recording | PlainRecording]:
+    async def _opened(self, file: BinaryIO, task: Task) -> AsyncIterator[Recording | PlainRecording]:
         async with AsyncExitStack() as opened:
             with span("decode"):  # the first block, or all there is
-                recording: Recording | PlainRecording | None = read_plain_wav(file) if channel is None else None
+                recording: Recording | PlainRecording | None = read_plain_wav(file) if task.channel is None else None
                 if recording is None:
-                    recording = await opened.enter_async_context(self._sandbox.open(file, channel))
+                    recording = await opened.enter_async_context(self._sandbox.open(file, task.channel, task.claim))
             yield recording
 
     async def _windows(self, recording: Recording | PlainRecording, preparing: "Preparing") -> AsyncIterator[Window]:
@@ -191,7 +192,7 @@ def _tell(transcript: Transcript, task: Task) -> None:
             "nautilus.speech_seconds": facts.speech_seconds,
             "nautilus.container": facts.container,
             "nautilus.codec": facts.codec,
-            "nautilus.priority": task.priority.name.lower(),
+            "nautilus.priority": task.claim.priority.name.lower(),
         }
     )
 

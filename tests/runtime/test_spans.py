@@ -9,7 +9,7 @@ from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError
 from nautilus.runtime.batcher import Batcher
 from nautilus.traces.trace import OFF, Tracer
-from nautilus.types import Priority, Waveform
+from nautilus.types import USUAL, Claim, Priority, Waveform
 from tests.runtime.test_batcher import EN, serving, silence
 from tests.traces.collector import Collector
 from tests.traces.conftest import collector, tracer
@@ -21,7 +21,7 @@ async def ask(tracer: Tracer, batcher: Batcher, name: str, *sounds: Waveform) ->
     with tracer.follow({}, name):
         async with asyncio.TaskGroup() as tasks:
             for sound in sounds:
-                tasks.create_task(batcher.submit(sound, EN, Priority.REQUEST))
+                tasks.create_task(batcher.submit(sound, EN, USUAL))
 
 
 async def test_windows_that_share_a_batch_name_it_and_lead_to_each_other(tracer: Tracer, collector: Collector) -> None:
@@ -69,18 +69,18 @@ async def test_what_a_model_fails_at_is_told_to_its_request_alone(tracer: Tracer
 async def test_hearings_of_live_utterances_are_not_told_one_by_one(tracer: Tracer, collector: Collector) -> None:
     async with serving(FakeEngine()) as batcher:
         with tracer.follow({}, "stream"):
-            await batcher.submit(silence(1), EN, Priority.LIVE)
+            await batcher.submit(silence(1), EN, Claim(Priority.LIVE))
     collector.named("stream")
     assert [span.name for span in collector.spans] == ["stream"]
 
 
 async def test_histograms_keep_a_traced_value_of_each_bucket(tracer: Tracer) -> None:
     async with serving(FakeEngine()) as batcher:
-        await batcher.submit(silence(1), EN, Priority.REQUEST)
+        await batcher.submit(silence(1), EN, USUAL)
         meters = batcher.state().meters
         assert (meters.queue.exemplars, meters.batch_seconds.exemplars) == ({}, {})
         with tracer.follow({}, "request") as trace:
-            await batcher.submit(silence(1), EN, Priority.REQUEST)
+            await batcher.submit(silence(1), EN, USUAL)
     for histogram in (meters.queue, meters.batch_seconds):
         (exemplar,) = histogram.exemplars.values()
         assert exemplar.trace == trace.id

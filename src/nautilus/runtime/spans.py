@@ -7,28 +7,17 @@ it, which is what OpenTelemetry has links for.
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
 
 from nautilus.runtime.answer import Answer
+from nautilus.runtime.queue import Ticket
 from nautilus.traces.trace import Attributes, Trace, reason_of
-from nautilus.types import SAMPLE_RATE, Priority, Waveform
-
-
-class Ticket(Protocol):
-    """What is known of a window that waited; see `runtime/batcher`."""
-
-    priority: Priority
-    number: int
-    audio: Waveform
-    submitted: float
-    trace: Trace | None
 
 
 def tell_batch(model: str, batch: Sequence[Ticket], since: float, until: float, outcome: Answer | Exception) -> None:
     """Write down how each window of a batch waited and was heard."""
     if not any(ticket.trace for ticket in batch):
         return
-    seconds = [len(ticket.audio) / SAMPLE_RATE for ticket in batch]
+    seconds = [ticket.seconds for ticket in batch]
     facts: Attributes = {
         "nautilus.model": model,
         "nautilus.batch.id": os.urandom(8).hex(),
@@ -36,11 +25,12 @@ def tell_batch(model: str, batch: Sequence[Ticket], since: float, until: float, 
         "nautilus.batch.audio_seconds": sum(seconds),
         "nautilus.batch.padding_seconds": max(seconds) * len(seconds) - sum(seconds),
     }
-    for ticket, length in zip(batch, seconds, strict=True):
+    for ticket in batch:
         if ticket.trace is None:
             continue
-        about: Attributes = {"nautilus.window": ticket.number, "nautilus.audio_seconds": length}
-        ticket.trace.add("queue", ticket.submitted, since, {**about, "nautilus.priority": ticket.priority.name.lower()})
+        about: Attributes = {"nautilus.window": ticket.place.number, "nautilus.audio_seconds": ticket.seconds}
+        waited: Attributes = {**about, "nautilus.priority": ticket.claim.priority.name.lower()}
+        ticket.trace.add("queue", ticket.submitted, since, waited)
         heard = ticket.trace.begin("batch", {**about, **facts}, since=since, links=_others(ticket.trace, batch))
         if heard is None:
             continue

@@ -17,7 +17,7 @@ from nautilus.traces.trace import span
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
-from nautilus.web.deps import CoreDep
+from nautilus.web.deps import CoreDep, claim_of
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
 from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
@@ -116,7 +116,7 @@ def _only_file(parsed: FormData) -> BinaryIO:
 
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
-    task = core.offer.task(upload.form, translate_to)
+    task = core.offer.task(upload.form, claim_of(request), translate_to)
     try:
         with noted(request, core, "request", task.model) as used:
             transcript = await _answered(request, core, upload, task)
@@ -173,7 +173,7 @@ class _Told:
 
 def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
-    task = core.offer.task(form)
+    task = core.offer.task(form, claim_of(request))
 
     async def produce(emit: openai_rest.EmitText) -> None:
         with _closing(upload), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
