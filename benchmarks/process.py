@@ -31,9 +31,7 @@ class Server:
 @contextmanager
 def serve(command: list[str] | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a server (`nautilus serve` unless another command is given), wait until it is ready, stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = command or [sys.executable, "-m", "nautilus", "serve"]
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as logs:
@@ -53,6 +51,14 @@ def serve(command: list[str] | None = None, environment: Mapping[str, str] | Non
             raise
         finally:
             stop(process)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -20,6 +21,7 @@ from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, St
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
 from nautilus.stream.watch import Watch
+from nautilus.traces.trace import span
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.deps import caller_of
@@ -62,11 +64,18 @@ async def realtime(websocket: WebSocket) -> None:
 async def _converse(websocket: WebSocket, core: Core, session: wire.RealtimeSession) -> None:
     """Hold a conversation, and note how much sound came."""
     conversation = Conversation(websocket, core, session)
-    with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
+    model = core.resolve(session.model)
+    with (
+        core.drain.conversation(),
+        noted(websocket, core, "stream", model) as used,
+        span("stream", {"nautilus.model": model}) as trace,
+    ):
         try:
-            await conversation.run()
+            with suppress(WebSocketDisconnect):  # as these conversations end
+                await conversation.run()
         finally:
             used.seconds = conversation.received
+            trace.note({"nautilus.audio_seconds": conversation.received})
 
 
 def _session(websocket: WebSocket, core: Core) -> wire.RealtimeSession:
