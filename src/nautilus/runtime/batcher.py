@@ -35,7 +35,6 @@ Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Answer
 
 UNLOADED = "The model was unloaded while the request was waiting; send it again."
 
-
 TURN: Final = 0.05
 """Seconds that a batch may take while others ask as well."""
 
