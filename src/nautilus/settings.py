@@ -23,8 +23,8 @@ from nautilus.jobs.job import JobLimits
 from nautilus.jobs.webhook import WebhookSettings
 from nautilus.observe import LogFormat
 from nautilus.outside.limits import OutsideLimits
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.storage.settings import StorageSettings
 from nautilus.stream.session import StreamLimits
 from nautilus.types import Level

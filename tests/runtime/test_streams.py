@@ -15,9 +15,9 @@ from nautilus.engines.bundle import Bundle
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
 from nautilus.errors import OverloadedError, UnsupportedError
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
+from nautilus.runtime.queue import BatchLimits
 from nautilus.stream.service import Clear, Commit
 from nautilus.stream.session import Committed, Final, Partial, SpeechStarted
 from nautilus.types import SAMPLE_RATE, Options

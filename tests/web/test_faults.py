@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 from nautilus.assembly import Core
 from nautilus.errors import NautilusError
-from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.web.app import create_app

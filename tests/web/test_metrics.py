@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
 from nautilus.observe import Histogram
-from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.web.app import create_app
 from nautilus.web.metrics import HTTP_METRICS, METRICS, Metric

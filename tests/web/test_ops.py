@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import ModelLoadError, NautilusError
-from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.types import Hypothesis, Options, Waveform
 from nautilus.web.app import create_app

@@ -16,7 +16,7 @@ from nautilus.hearing import Piece, Task
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
-from nautilus.web.deps import CoreDep
+from nautilus.web.deps import CoreDep, claim_of
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
 from nautilus.web.multipart import read_as_form
 from nautilus.web.usage import Used, noted
@@ -111,7 +111,7 @@ def _only_file(parsed: FormData) -> BinaryIO:
 
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
-    task = core.offer.task(upload.form, translate_to)
+    task = core.offer.task(upload.form, claim_of(request), translate_to)
     try:
         with noted(request, core, "request", task.model) as used:
             transcript = await _answered(request, core, upload, task)
@@ -167,7 +167,7 @@ class _Told:
 
 def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
-    task = core.offer.task(form)
+    task = core.offer.task(form, claim_of(request))
 
     async def produce(emit: openai_rest.EmitText) -> None:
         with _closing(upload), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
