@@ -22,6 +22,7 @@ from nautilus.web import (
     jobs,
     models,
     ops,
+    page,
     realtime,
     stream,
     transcriptions,
@@ -71,7 +72,7 @@ def create_app(
         title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
     )
     errors.install(app)
-    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops)
+    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
