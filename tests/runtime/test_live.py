@@ -8,6 +8,8 @@ import pytest
 
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.observe import LaneMeters
+from nautilus.runtime.ears import Ears
+from nautilus.runtime.lane import Heard
 from nautilus.runtime.live import Stepper, Turn
 from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
@@ -47,6 +49,10 @@ class Gated:
     def finish(self, state: object, /) -> Live:
         del state
         return NOTHING
+
+
+async def nobody(*_: object, **__: object) -> Heard:
+    raise AssertionError
 
 
 async def work(stepper: Stepper) -> None:
@@ -99,7 +105,7 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
     stepper = Stepper(take_steps, INFO, places, asyncio.Event(), LaneMeters())
     async with asyncio.TaskGroup() as tasks:
         working = [tasks.create_task(work(stepper)) for _ in range(2)]
-        async with stepper.stream(0.5) as stream:
+        async with stepper.stream(0.5, Ears(nobody, INFO, Options(), None)) as stream:
             engine.gate.set()
             for _ in range(steps_before):
                 await stream.hear(SOUND)

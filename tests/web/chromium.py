@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -129,7 +129,7 @@ def site(pages: dict[str, tuple[str, str]]) -> Iterator[str]:
     """Serve pages, each a type and a text, as somebody else's web server would; its address."""
 
     class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
+        def do_GET(self) -> None:
             kind, text = pages.get(self.path, ("text/plain", ""))
             self.send_response(200)
             self.send_header("content-type", kind)

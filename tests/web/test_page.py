@@ -5,7 +5,6 @@ import re
 import wave
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx

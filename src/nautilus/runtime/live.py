@@ -6,6 +6,9 @@ Streams go before everything else that waits for the engine.
 A failing step harms only the stream that it fails for. Who that is, and how far the others' states have come, nobody
 knows: each of them begins a new state and hears its utterance again from the start, alone in its step.
 
+A stream that is over before it has brought a second of sound is heard again as a recording of that length is, with quiet
+around it (`short`), and the surer hearing counts: a word right at the beginning, with nothing after it, is often missed.
+
     LiveStream.hear ──▶ waiting (one entry for each stream) ──take──▶ StreamTable.step ──▶ each stream's future
 """
 
@@ -21,7 +24,9 @@ import numpy as np
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.errors import EngineError, UnsupportedError
 from nautilus.observe import LaneMeters
+from nautilus.runtime.ears import Ears
 from nautilus.runtime.places import Places
+from nautilus.runtime.short import SHORT, surer
 from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
@@ -61,14 +66,14 @@ class Stepper:
         self.closed = False
 
     @asynccontextmanager
-    async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
-        """Open a stream for the length of the block.
+    async def stream(self, look_ahead: float, ears: Ears) -> AsyncIterator["LiveStream"]:
+        """Open a stream for the length of the block; what is very short of it is heard with `ears`.
 
         Raises UnsupportedError for a look-ahead that the model hasn't, OverloadedError where no more fit in.
         """
         check_wait(look_ahead, self._info)
         with self._places.taken(look_ahead):
-            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
+            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE), ears)
             try:
                 yield live
             finally:
@@ -131,11 +136,12 @@ class LiveStream:
     Should its state be lost or in doubt, the utterance is heard again.
     """
 
-    def __init__(self, stepper: Stepper, look_ahead: float, chunk: int) -> None:
+    def __init__(self, stepper: Stepper, look_ahead: float, chunk: int, ears: Ears) -> None:
         self.chunk = chunk
         """Samples that the model hears at once: with no more in a piece, each of its chunks can be looked at."""
         self._stepper = stepper
         self._look_ahead = look_ahead
+        self._ears = ears
         self._offset = 0.0  # seconds of the stream at which the engine's state began
         self._samples = 0
         self._begin()
@@ -159,6 +165,10 @@ class LiveStream:
     async def finish(self) -> Live:
         """Return all of the utterance, to the last sample. What comes then is a new one."""
         live = await self._step(NOTHING, last=True)
+        sound = np.concatenate([NOTHING, *self._kept])
+        if 0 < len(sound) < SHORT * SAMPLE_RATE and self._samples - len(sound) == round(self._offset * SAMPLE_RATE):
+            again = later(await self._ears.hear(sound), self._offset)
+            live = replace(live, hypothesis=surer(live.hypothesis, again))
         self._begin()
         return live
 
