@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import torch
 from nemo.collections.asr.models import EncDecCTCModelBPE
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from recipes.embedded import export, model
 from recipes.embedded.weights import WeightFile
@@ -27,8 +28,10 @@ from nautilus.types import SAMPLE_RATE, Waveform
 SAMPLE = Path(__file__).with_name("sample.flac")
 PAUSE = 2.0
 """Seconds of silence around the recording that the output layer learns from."""
+FRAME = 1280
+"""Samples of an encoder frame."""
 LOUD = -50.0
-"""dB of full scale, of the loudest 25 ms of an encoder frame."""
+"""dB of full scale."""
 RIDGE = 1e-2
 SURE = 20.0
 """Score by which a word or the blank is ahead of all others."""
@@ -67,34 +70,40 @@ def waveform() -> Waveform:
         decoder = Decoder(file)
         sound = decoder.read(60.0)
         decoder.close()
-    assert sound is not None
-    return np.pad(sound, round(PAUSE * SAMPLE_RATE))
+    return np.pad(sound if sound is not None else [], round(PAUSE * SAMPLE_RATE))
 
 
 @torch.no_grad()
 def learn_to_speak(network: Any) -> float:
-    """Fit the output layer; the share of frames that it is right about."""
+    """Fit the output layer, for every look-ahead at once; the share of frames that it is right about."""
     sound = waveform()
     features = torch.from_numpy(LogMel()(sound)[None])
-    encoded, _ = network.encoder(audio_signal=features, length=torch.tensor([features.shape[2]]))
-    x = encoded[0].T.double().numpy()
-    frame = 8 * 160
-    cut = (
-        np.resize(sound, (len(x), frame)) if len(sound) < len(x) * frame else sound[: len(x) * frame].reshape(-1, frame)
-    )
-    level = 20 * np.log10(np.sqrt(np.mean(cut.astype(float) ** 2, axis=1)) + 1e-9)
-    wanted = np.where(level > LOUD, 1.0, -1.0)
+    heard = []
+    for look_ahead in model.LOOK_AHEADS:
+        network.encoder.set_default_att_context_size([model.LEFT_CONTEXT, look_ahead])
+        encoded, _ = network.encoder(audio_signal=features, length=torch.tensor([features.shape[2]]))
+        heard.append(encoded[0].T.double().numpy())
+    network.encoder.set_default_att_context_size([model.LEFT_CONTEXT, model.LOOK_AHEADS[0]])
+    wanted = np.tile(loud(sound, len(heard[0])), len(heard))
+    x = np.concatenate(heard)
     centre = x.mean(axis=0)
     inner = x - centre
     weight = np.linalg.solve(inner.T @ inner + RIDGE * np.eye(x.shape[1]), inner.T @ (wanted - wanted.mean()))
+    bias = wanted.mean() - centre @ weight
     output = network.decoder.decoder_layers[0]
     output.weight.zero_()
     output.bias.fill_(-2 * SURE)
-    bias = wanted.mean() - centre @ weight
-    for token, sign in ((_a_word(network), 1.0), (model.VOCABULARY, -1.0)):
-        output.weight[token, :, 0] = torch.from_numpy(sign * SURE * weight).float()
-        output.bias[token] = sign * SURE * bias
+    for token, sign in ((_a_word(network), SURE), (model.VOCABULARY, -SURE)):
+        output.weight[token, :, 0] = torch.from_numpy(sign * weight).float()
+        output.bias[token] = sign * bias
     return float(np.mean(np.sign(x @ weight + bias) == wanted))
+
+
+def loud(sound: Waveform, frames: int) -> NDArray[np.float64]:
+    """Return 1 for each encoder frame in which it is loud, -1 for the others."""
+    padded = np.pad(sound, (0, max(0, frames * FRAME - len(sound))))[: frames * FRAME]
+    power = np.mean(padded.reshape(frames, FRAME).astype(np.float64) ** 2, axis=1)
+    return np.where(10 * np.log10(power + 1e-12) > LOUD, 1.0, -1.0)
 
 
 def _a_word(network: Any) -> int:

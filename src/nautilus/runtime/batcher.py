@@ -20,8 +20,8 @@ from typing import TypeAlias
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError, OverloadedError
 from nautilus.observe import LaneMeters
-from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.ears import Ears
+from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
 from nautilus.runtime.rehear import Rehearser

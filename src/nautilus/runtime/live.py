@@ -6,8 +6,8 @@ Streams go before everything else that waits for the engine.
 A failing step harms only the stream that it fails for. Who that is, and how far the others' states have come, nobody
 knows: each of them begins a new state and hears its utterance again from the start, alone in its step.
 
-A stream that is over before it has brought a second of sound is heard again as a recording of that length is, with quiet
-around it (`short`), and the surer hearing counts: a word right at the beginning, with nothing after it, is often missed.
+A stream that is over before it has brought a second of sound is heard again as a recording of that length is, with
+quiet around it (`short`), and the surer hearing counts: a word that stands alone is often missed.
 
     LiveStream.hear ──▶ waiting (one entry for each stream) ──take──▶ StreamTable.step ──▶ each stream's future
 """
