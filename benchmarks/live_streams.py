@@ -41,6 +41,8 @@ SETS = {"dev_en.jsonl": ("an4", "kathleen"), "digits_en.jsonl": ("fsdd",)}
 CLIPS = 300
 """Of each set, chosen evenly."""
 AT_ONCE = 8
+FRAME = 0.08
+"""Seconds of an encoder frame."""
 IN_TIME = 0.3
 """Seconds beyond the silence and the model's own chunk within which a final must come."""
 BATCHES = (1, 4, 8, 16)
@@ -77,6 +79,24 @@ def live(bench: Bench) -> None:
                 )
                 if one.errors or one.lag(0.95) > LATE:
                     break
+
+
+def full(bench: Bench) -> None:
+    """Every place of each look-ahead taken and three more asked for: those are refused, and nobody else is late."""
+    with serve() as server:
+        places = httpx.get(f"{server.url}/health/ready").json()["streams"]["capacity"]
+        known = sorted(map(float, places))
+        for delay in ("xhigh", "high", "low", "minimal"):
+            look_ahead = look_ahead_for(delay, known)
+            fit = places[f"{look_ahead:g}"]
+            (one,) = asyncio.run(run_live(server.url, bench.clips, [fit + 3], SECONDS * bench.seconds, delay))
+            bound = look_ahead + FRAME + IN_TIME
+            bench.report.add(
+                f"embedded, all {fit} places for delay {delay} taken and 3 more asked for",
+                f"final {1000 * one.lag(0.5):.0f} ms, p95 {1000 * one.lag(0.95):.0f} ms beyond the silence; "
+                f"refused or failed: {dict(one.errors)}",
+                f"p95 <= {1000 * bound:.0f} ms, 3 x 503",
+            )
 
 
 def first(bench: Bench) -> None:
