@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 MODEL ?=
 SPEECH ?= ../shared/speech
+MINUTES ?= 30
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs build accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs fairness soak build fuzz audit accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -80,8 +81,27 @@ build: $(VENV)/.dev ## a wheel and a source archive in dist/
 bench-jobs: $(VENV)/.full ## what jobs cost: accepted per second, overhead, huge batches, priorities
 	$(BIN)/python benchmarks/jobs.py --speech $(SPEECH)
 
+COUNT ?= 20000
+SEED ?= 1
+
+fuzz: $(VENV)/.dev ## damaged recordings, wrong WebSockets, odd requests (COUNT=20000 SEED=1)
+	$(BIN)/python -m tests.fuzz --count $(COUNT) --seed $(SEED) --real
+
+$(VENV)-audit/bin/pip-audit: | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/pip install -q 'pip-audit>=2.10,<3'
+
+audit: $(VENV)-audit/bin/pip-audit ## known vulnerabilities in what constraints.txt pins (asks PyPI)
+	scripts/audit.sh $(VENV)-audit/bin/pip-audit
+
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)
 
+soak: $(VENV)/.full ## everything at once for MINUTES (30), and what came of it
+	$(BIN)/python benchmarks/soak.py --speech $(SPEECH) --minutes $(MINUTES)
+
+fairness: $(VENV)/.full ## what one tenant's flood does to another
+	$(BIN)/python benchmarks/fairness.py --speech $(SPEECH)
+
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VENV)-s3 dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-s3 $(VENV)-audit dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -27,6 +27,7 @@ import numpy as np
 from engine_alone import decode, engine_rate
 from nautilus.engines.catalog import Catalog
 from nautilus.measure.bench import run_rounds
+from nautilus.measure.client import Target
 from nautilus.measure.live import run_live
 from nautilus.types import SAMPLE_RATE, Waveform
 from process import Server, serve
@@ -199,8 +200,8 @@ def first_event_of(server: Server, job: str) -> None:
 
 
 def _latencies(server: Server, clips: Sequence[Path]) -> tuple[float, float]:
-    (one,) = asyncio.run(run_rounds(server.url, list(clips), [1], SECONDS))
-    (live,) = asyncio.run(run_live(server.url, list(clips), [10], 3 * SECONDS, "high"))
+    (one,) = asyncio.run(run_rounds(Target(server.url), list(clips), [1], SECONDS))
+    (live,) = asyncio.run(run_live(Target(server.url), list(clips), [10], 3 * SECONDS, "high"))
     return one.percentile(0.95), live.lag(0.95)
 
 

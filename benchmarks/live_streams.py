@@ -18,6 +18,7 @@ from engine_alone import decode
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
+from nautilus.measure.client import Target
 from nautilus.measure.live import run_live
 from nautilus.measure.manifest import Utterance, read_manifest
 from nautilus.measure.score import Score, rate, score
@@ -66,7 +67,9 @@ def live(bench: Bench) -> None:
         with serve(environment=UNBOUNDED) as server:
             for streams in bench.streams:
                 started, before, lags = time.perf_counter(), processor_seconds(server.pid), loop_lags(server)
-                (one,) = asyncio.run(run_live(server.url, bench.clips, [streams], SECONDS * bench.seconds, delay))
+                (one,) = asyncio.run(
+                    run_live(Target(server.url), bench.clips, [streams], SECONDS * bench.seconds, delay)
+                )
                 busy = (processor_seconds(server.pid) - before) / (time.perf_counter() - started)
                 loop = percentile({bound: count - lags[bound] for bound, count in loop_lags(server).items()}, 0.99)
                 trouble = f", errors {dict(one.errors)}" if one.errors else ""
@@ -102,7 +105,7 @@ def full(bench: Bench) -> None:
 def first(bench: Bench) -> None:
     """Time the first words at low load and the smallest look-ahead."""
     with serve() as server:
-        (one,) = asyncio.run(run_live(server.url, bench.clips, [2], 10 * bench.seconds, "minimal"))
+        (one,) = asyncio.run(run_live(Target(server.url), bench.clips, [2], 10 * bench.seconds, "minimal"))
     measured = f"{1000 * one.first_words(0.5):.0f} ms, p95 {1000 * one.first_words(0.95):.0f} ms ({len(one.partials)})"
     bench.report.add("first words after speech began, 2 streams, delay minimal", measured, "")
 

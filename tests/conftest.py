@@ -25,6 +25,7 @@ from nautilus.settings import Settings
 from nautilus.storage.blobs import S3Options
 from nautilus.storage.settings import StorageSettings
 from nautilus.web.app import create_app
+from nautilus.web.protocols import ServerConfig
 from tests.engines.models import TinyModels
 from tests.storage.postgres import Postgres, running_postgres
 from tests.storage.s3 import running_s3
@@ -79,7 +80,7 @@ def fake_engine(*_: object) -> FakeEngine:
 def running(settings: Settings, load: LoadEngine | None = None) -> Iterator[str]:
     """Run the whole server on a free port of the loopback, in a thread; its URL."""
     app = create_app(settings, load=load)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(ServerConfig(app, settings.http, port=0, timeout_graceful_shutdown=2))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), name="server under test")
     thread.start()
     try:

@@ -41,7 +41,7 @@ from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
 from nautilus.stream.second import SecondPass
-from nautilus.types import Options, Priority
+from nautilus.types import Claim, Options, Priority
 from nautilus.wire.forms import TranscriptionForm, read_form
 
 NO_MODEL: Final = "none"
@@ -73,16 +73,14 @@ class Offer:
         final = (self.final_model,) if self.final_model else ()
         return tuple(dict.fromkeys((self.default_model, *final, *self.settings.models, *installed)))
 
-    def task(
-        self, form: TranscriptionForm, translate_to: str | None = None, priority: Priority = Priority.REQUEST
-    ) -> Task:
+    def task(self, form: TranscriptionForm, claim: Claim, translate_to: str | None = None) -> Task:
         """Return what is to be done with a recording. Raises UnknownModelError."""
         return Task(
             model=self.resolve(form.model),
             options=Options(form.language, translate_to, form.keywords),
             level=form.level or self.settings.preprocess,
             channel=form.channel,
-            priority=priority,
+            claim=claim,
         )
 
 
@@ -166,7 +164,13 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         return open_isolated_lane(_job(model, settings, memory), settings.batch, report, listening)
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
-    with threadpool_limits(1, user_api="blas"), _threads(cores(), "dsp") as threads, _threads(1, "listen") as listening:
+    # What jobs need done stands in a line of its own, so that no request waits behind it.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        _threads(cores(), "dsp") as threads,
+        _threads(cores(), "jobs") as job_threads,
+        _threads(1, "listen") as listening,
+    ):
         async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
             meters, drain = Meters(), Drain()
             async with (
@@ -177,14 +181,14 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                 needs = Needs(
                     storage=settings.storage,
                     limits=settings.jobs,
-                    pipeline=pipeline,
+                    pipeline=Pipeline(sandbox, pool, job_threads, settings.audio, meters.recordings),
                     plan=partial(_plan, offer),
                     outside=settings.outside,
                     webhooks=settings.webhooks,
                     fingerprint=lambda name: f"{name} {fingerprint(catalog.find(name))} {__version__}",
                     max_bytes=settings.max_upload_bytes,
                     charge=limiter.charge,
-                    threads=threads,
+                    threads=job_threads,
                     version=__version__,
                     meters=meters.jobs,
                 )
@@ -210,7 +214,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
 
 def _plan(offer: Offer, job: JobOfFiles) -> Task:
     """Return what is to be done with the files of a job."""
-    return offer.task(read_form(job.form), priority=Priority.JOB)
+    return offer.task(read_form(job.form), Claim(Priority.JOB, job.tenant))
 
 
 def _job(model: Model, settings: Settings, memory: Path) -> Job:

@@ -6,6 +6,10 @@ NautilusError
 │   │   ├── AudioTooShortError
 │   │   └── AudioTooLongError
 │   ├── UploadTooLargeError
+│   ├── HeadTooLargeError       the head of a request, not its body
+│   ├── BodyTooSlowError        a body does not come on
+│   ├── OriginRefusedError      a web page of others asks
+│   ├── HostRefusedError        the server is called by a name that is not its own
 │   ├── AddressRefusedError     a URL leads where callers may not send this server
 │   ├── FetchRefusedError       what a URL leads to cannot be had, and asking again won't help
 │   ├── IdleError               a live stream brought nothing for too long
@@ -94,6 +98,51 @@ class UploadTooLargeError(BadRequestError):
         )
 
 
+class HeadTooLargeError(BadRequestError):
+    """The head of a request is larger than the server accepts."""
+
+    code = "head_too_large"
+
+    def __init__(self, at_most: int) -> None:
+        super().__init__(f"The headers of the request take more than {at_most} bytes; send fewer, or shorter ones.")
+
+
+class BodyTooSlowError(BadRequestError):
+    """A body does not come on."""
+
+    code = "body_too_slow"
+
+    def __init__(self, read: int, seconds: float) -> None:
+        super().__init__(
+            f"Of the body, only {read} bytes came in {seconds:.0f} s of waiting; send it over a faster connection, "
+            "or in a compressed format (Opus, FLAC)."
+        )
+
+
+class OriginRefusedError(BadRequestError):
+    """A web page of another origin asks a server that asks for no keys."""
+
+    code = "origin_refused"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"Pages of {origin[:200]} may not ask this server. Its operator allows them by NAUTILUS_CORS__ORIGINS.",
+            "Origin",
+        )
+
+
+class HostRefusedError(BadRequestError):
+    """The server is called by a name that is not its own: a page may have pointed that name here."""
+
+    code = "host_refused"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"This server is not called '{host[:200]}'. Its operator allows further names by NAUTILUS_HTTP__HOSTS.",
+            "Host",
+        )
+
+
 class AddressRefusedError(BadRequestError):
     """A URL leads where callers may not send this server."""
 
@@ -130,7 +179,7 @@ class UnknownModelError(BadRequestError):
 
     def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
         offer = f" Available: {', '.join(known)}." if known else ""
-        super().__init__(f"There is no model named '{name}' on this server.{offer}", "model")
+        super().__init__(f"There is no model named '{name[:200]}' on this server.{offer}", "model")
 
 
 class JobNotFoundError(BadRequestError):
@@ -139,7 +188,7 @@ class JobNotFoundError(BadRequestError):
     code = "job_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no job {name}. GET /v1/audio/transcriptions/jobs lists yours.", "id")
+        super().__init__(f"There is no job {name[:80]}. GET /v1/audio/transcriptions/jobs lists yours.", "id")
 
 
 class UploadNotFoundError(BadRequestError):
@@ -273,7 +322,7 @@ class KeyNotFoundError(BadRequestError):
     code = "key_not_found"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"There is no key {name} that could be changed. GET /v1/admin/keys lists all.", "id")
+        super().__init__(f"There is no key {name[:80]} that could be changed. GET /v1/admin/keys lists all.", "id")
 
 
 class StorageError(NautilusError):

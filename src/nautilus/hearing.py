@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nautilus.audio.chunk import Window, WindowLimits, in_recording, join
 from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.runtime.lane import Heard, Lane
-from nautilus.types import Level, Options, Priority, Word
+from nautilus.types import USUAL, Claim, Level, Options, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class Task:
     level: Level = "auto"
     channel: int | None = None
     """Which channel to hear, from 0; None mixes them."""
-    priority: Priority = Priority.REQUEST
+    claim: Claim = USUAL
+    """Who goes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class Hearing:
         if self._to_skip:
             self._to_skip -= 1
             return
-        answer = self._lane.submit(window.audio, self._task.options, self._task.priority, admitted=self._admitted)
+        answer = self._lane.submit(window.audio, self._task.options, self._task.claim, admitted=self._admitted)
         self._admitted = True  # once begun, a recording is never refused for want of room
         self._ahead.append((window, tasks.create_task(answer)))
         while self._ahead and (len(self._ahead) >= self._limits.windows_ahead or self._ahead[0][1].done()):

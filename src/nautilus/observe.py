@@ -31,7 +31,11 @@ def configure_logging(level: str, style: LogFormat) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     final: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [
+            structlog.processors.format_exc_info,
+            printable,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
@@ -51,6 +55,17 @@ def configure_logging(level: str, style: LogFormat) -> None:
         logger_factory=Lines,
         cache_logger_on_first_use=True,
     )
+
+
+def printable(_logger: object, _method: str, entry: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Show control characters as what they are: a path or a name must neither end a line nor speak to a terminal."""
+    for name, value in entry.items():
+        if isinstance(value, str) and not value.isprintable():
+            keep = "\n" if name == "exception" else ""
+            entry[name] = "".join(
+                one if one.isprintable() or one in keep else one.encode("unicode_escape").decode() for one in value
+            )
+    return entry
 
 
 class Lines(structlog.WriteLogger):

@@ -57,7 +57,8 @@ class Pipeline:
         async with self._pool.lease(task.model) as lane:
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)
-            async with self._opened(file, task.channel) as recording:
+            lane.check(task.claim)  # before anything is decoded
+            async with self._opened(file, task) as recording:
                 hearing = Hearing(lane, task, emit, self._limits, self._threads, earlier)
                 hearing.total = recording.facts.declared_seconds
                 preparing = Preparing(task, lane.info)
@@ -71,11 +72,11 @@ class Pipeline:
                 return replace(transcript, warnings=warnings + transcript.warnings)
 
     @asynccontextmanager
-    async def _opened(self, file: BinaryIO, channel: int | None) -> AsyncIterator[Recording | PlainRecording]:
-        if channel is None and (plain := read_plain_wav(file)):
+    async def _opened(self, file: BinaryIO, task: Task) -> AsyncIterator[Recording | PlainRecording]:
+        if task.channel is None and (plain := read_plain_wav(file)):
             yield plain
             return
-        async with self._sandbox.open(file, channel) as recording:
+        async with self._sandbox.open(file, task.channel, task.claim) as recording:
             yield recording
 
     async def _windows(self, recording: Recording | PlainRecording, preparing: "Preparing") -> AsyncIterator[Window]:

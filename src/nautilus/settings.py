@@ -23,8 +23,8 @@ from nautilus.jobs.job import JobLimits
 from nautilus.jobs.webhook import WebhookSettings
 from nautilus.observe import LogFormat
 from nautilus.outside.limits import OutsideLimits
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.pool import PoolLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.storage.settings import StorageSettings
 from nautilus.stream.session import StreamLimits
 from nautilus.types import Level
@@ -58,6 +58,27 @@ class Cors:
         for origin in self.origins:
             if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"{origin!r} is no origin: write https://host or https://host:port, and no path")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What connections may take their time with."""
+
+    head_seconds: float = 15.0
+    """Seconds for the head of a request, from its first byte or from the connection."""
+    head_bytes: int = 64 * 1024
+    """Largest head of a request."""
+    body_idle: float = 60.0
+    """Seconds for which nothing of a body may come."""
+    body_rate: float = 500.0
+    """Bytes a second that a body must bring on average, once it has been waited for that long; 0: any."""
+    unread: float = 60.0
+    """Seconds for which a client may read nothing of what it is told."""
+    message_bytes: int = 16 * 1024**2
+    """Largest message of a live stream."""
+    hosts: Annotated[tuple[str, ...], BeforeValidator(_from_json)] = ()
+    """Names, as a JSON list, by which clients may call the server; `["*"]`: any. Empty: any, but those of the loopback
+    alone where it listens there and asks for no keys."""
 
 
 class Settings(BaseSettings):
@@ -101,6 +122,8 @@ class Settings(BaseSettings):
     """json, text, or auto: text on a terminal."""
     cors: Cors = Cors()
     """Web pages of other origins."""
+    http: HttpLimits = HttpLimits()
+    """Connections of clients."""
     access: AccessSettings = AccessSettings()
     """Who may ask."""
     limits: LimitSettings = LimitSettings()

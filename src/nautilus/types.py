@@ -35,6 +35,18 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """By what right something waits: how urgent it is, and whose."""
+
+    priority: Priority = Priority.REQUEST
+    owner: str = ""
+    """The tenant. Those who wait with one priority get equal shares, owner by owner."""
+
+
+USUAL: Final = Claim()
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
     """What may change a model's answer. Windows with equal options may share a batch."""
 

@@ -156,6 +156,6 @@ async def test_only_so_many_are_decoded_and_no_process_is_left() -> None:
         async with sandbox.listen("webm"), sandbox.listen("ogg"):
             with pytest.raises(OverloadedError):
                 await sandbox.listen("ogg").__aenter__()
-        assert repr(sandbox) == "<Sandbox: 0 open of 512, 0 long, 0 live, 0 decoding of 1, 0 processes, 0 idle>"
+        assert repr(sandbox) == "<Sandbox: 0 open of 512, 0 long, 0 live, 0 decoding of 1, 1 processes, 1 idle>"
         async with sandbox.listen("ogg"):
             pass

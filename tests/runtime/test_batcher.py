@@ -10,28 +10,17 @@ import pytest
 
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, OverloadedError
-from nautilus.runtime.batcher import Batcher, BatchLimits, Ticket, take
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
+from nautilus.runtime.batcher import Batcher
+from nautilus.runtime.queue import BatchLimits
+from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform
 
-EN, DE = Options(language="en"), Options(language="de")
+EN = Options(language="en")
+JOB = Claim(Priority.JOB)
 LIMITS = BatchLimits(workers=1, max_items=4, max_waiting=8, max_padding=0.25)
 
 
 def silence(seconds: float) -> Waveform:
     return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-
-
-def tickets(*places: tuple[Priority, float, Options]) -> list[Ticket]:
-    loop = asyncio.get_running_loop()
-    made = [
-        Ticket(priority, number, silence(seconds), options, 0.0, loop.create_future())
-        for number, (priority, seconds, options) in enumerate(places)
-    ]
-    return sorted(made, key=lambda ticket: ticket.place)
-
-
-def numbers(batch: Sequence[Ticket]) -> list[int]:
-    return [ticket.number for ticket in batch]
 
 
 class GatedEngine(FakeEngine):
@@ -75,44 +64,10 @@ async def serving(engine: FakeEngine, limits: BatchLimits = LIMITS) -> AsyncIter
     threads.shutdown(wait=False)
 
 
-async def test_live_goes_before_requests_and_requests_before_jobs() -> None:
-    waiting = tickets((Priority.JOB, 1, EN), (Priority.REQUEST, 1, EN), (Priority.LIVE, 1, EN))
-    assert [numbers(take(waiting, LIMITS, 4)) for _ in range(4)] == [[2], [1], [0], []]
-
-
-async def test_only_equal_options_share_a_batch() -> None:
-    waiting = tickets(*[(Priority.REQUEST, 1, options) for options in (EN, DE, EN)])
-    assert [numbers(take(waiting, LIMITS, 4)) for _ in range(2)] == [[0, 2], [1]]
-
-
-async def test_neighbours_are_of_similar_length() -> None:
-    waiting = tickets(*[(Priority.REQUEST, seconds, EN) for seconds in (4, 20, 4.1, 19, 4.2)])
-    assert [numbers(take(waiting, LIMITS, 4)) for _ in range(2)] == [[0, 2, 4], [1, 3]]
-
-
-async def test_the_padding_budget_ends_a_batch_but_never_refuses_the_first() -> None:
-    waiting = tickets(*[(Priority.REQUEST, 10, EN)] * 3)
-    limits = replace(LIMITS, max_seconds=20)
-    assert [numbers(take(waiting, limits, 4)) for _ in range(2)] == [[0, 1], [2]]
-    assert numbers(take(tickets((Priority.REQUEST, 30, EN)), limits, 4)) == [0]
-
-
-async def test_a_worker_takes_no_more_than_its_share() -> None:
-    waiting = tickets(*[(Priority.REQUEST, 1, EN)] * 4)
-    assert numbers(take(waiting, LIMITS, 2)) == [0, 1]
-
-
-async def test_abandoned_tickets_are_dropped() -> None:
-    waiting = tickets(*[(Priority.REQUEST, 1, EN)] * 2)
-    waiting[0].result.cancel()
-    assert numbers(take(waiting, LIMITS, 4)) == [1]
-    assert waiting == []
-
-
 async def test_an_answer_reaches_its_own_caller() -> None:
     async with serving(FakeEngine()) as batcher:
         lengths = (3, 1, 2)
-        heard = await asyncio.gather(*(batcher.submit(silence(n), EN, Priority.REQUEST) for n in lengths))
+        heard = await asyncio.gather(*(batcher.submit(silence(n), EN, Claim()) for n in lengths))
         assert [len(one.hypothesis.words) for one in heard] == [3, 1, 2]
 
 
@@ -120,7 +75,7 @@ async def test_a_short_waveform_is_heard_with_quiet_around_it_and_keeps_its_time
     engine = RecordingEngine()
     async with serving(engine) as batcher:
         short, long = np.ones(SAMPLE_RATE // 2, np.float32), np.ones(2 * SAMPLE_RATE, np.float32)
-        heard = [await batcher.submit(sound, EN, Priority.REQUEST) for sound in (short, long)]
+        heard = [await batcher.submit(sound, EN, Claim()) for sound in (short, long)]
     assert [len(sound) / SAMPLE_RATE for sound in engine.heard] == [1.1, 2.0]
     assert not engine.heard[0][:4800].any()
     words = [[(word.start, word.end) for word in one.hypothesis.words] for one in heard]
@@ -131,7 +86,7 @@ async def test_what_waits_while_the_engine_is_busy_leaves_as_one_batch() -> None
     engine = GatedEngine()
     async with serving(engine) as batcher, asyncio.TaskGroup() as tasks:
         for _ in range(4):
-            tasks.create_task(batcher.submit(silence(1), EN, Priority.REQUEST))
+            tasks.create_task(batcher.submit(silence(1), EN, Claim()))
             await asyncio.sleep(0)
         engine.gate.set()
     assert engine.batches == [1, 3]
@@ -141,11 +96,11 @@ async def test_a_full_queue_refuses_and_says_when_to_retry() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher, asyncio.TaskGroup() as tasks:
         for _ in range(1 + LIMITS.max_waiting):
-            tasks.create_task(batcher.submit(silence(1), EN, Priority.REQUEST))
+            tasks.create_task(batcher.submit(silence(1), EN, Claim()))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         with pytest.raises(OverloadedError) as refusal:
-            await batcher.submit(silence(1), EN, Priority.REQUEST)
+            await batcher.submit(silence(1), EN, Claim())
         assert refusal.value.retry_after > 0
         engine.gate.set()
 
@@ -154,7 +109,7 @@ async def test_what_has_begun_is_never_refused() -> None:
     engine = GatedEngine()
     async with serving(engine, replace(LIMITS, max_waiting=0)) as batcher:
         engine.gate.set()
-        heard = await batcher.submit(silence(2), EN, Priority.REQUEST, admitted=True)
+        heard = await batcher.submit(silence(2), EN, Claim(), admitted=True)
         assert len(heard.hypothesis.words) == 2
 
 
@@ -164,7 +119,7 @@ async def test_a_bad_clip_fails_alone() -> None:
         bad = silence(1)
         bad[0] = np.nan
         clips = [silence(1), silence(2), bad, silence(2)]
-        asked = [asyncio.gather(batcher.submit(clip, EN, Priority.REQUEST), return_exceptions=True) for clip in clips]
+        asked = [asyncio.gather(batcher.submit(clip, EN, Claim()), return_exceptions=True) for clip in clips]
         await asyncio.sleep(0)
         engine.gate.set()
         answers = [(await one)[0] for one in asked]
@@ -174,9 +129,9 @@ async def test_a_bad_clip_fails_alone() -> None:
 async def test_a_caller_who_leaves_does_not_disturb_the_others() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher, asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(batcher.submit(silence(1), EN, Priority.REQUEST))
+        running = tasks.create_task(batcher.submit(silence(1), EN, Claim()))
         await asyncio.sleep(0.01)
-        leaving, staying = (tasks.create_task(batcher.submit(silence(2), EN, Priority.REQUEST)) for _ in range(2))
+        leaving, staying = (tasks.create_task(batcher.submit(silence(2), EN, Claim())) for _ in range(2))
         await asyncio.sleep(0.01)
         leaving.cancel()
         engine.gate.set()
@@ -184,13 +139,61 @@ async def test_a_caller_who_leaves_does_not_disturb_the_others() -> None:
     assert engine.batches == [1, 1]
 
 
+async def test_one_worker_of_two_is_kept_free_of_jobs_for_a_while_after_a_request() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with serving(engine, replace(LIMITS, workers=2, max_items=1, reserve_seconds=0.2)) as batcher:
+        await batcher.submit(silence(1), EN, Claim())
+        engine.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(batcher.submit(silence(1), EN, JOB))
+            await asyncio.sleep(0.05)
+            assert batcher.state().running == 1
+            tasks.create_task(batcher.submit(silence(1), EN, Claim()))
+            await asyncio.sleep(0.05)
+            assert batcher.state().running == 2
+            engine.gate.set()
+
+
+async def test_the_kept_worker_takes_jobs_again_when_no_requests_come() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with serving(engine, replace(LIMITS, workers=2, max_items=1, reserve_seconds=0.1)) as batcher:
+        await batcher.submit(silence(1), EN, Claim())
+        engine.gate.clear()
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(3):
+            for _ in range(2):
+                tasks.create_task(batcher.submit(silence(1), EN, JOB))
+            while batcher.state().running < 2:  # noqa: ASYNC110 - nothing tells it
+                await asyncio.sleep(0.01)
+            engine.gate.set()
+
+
+async def test_what_would_wait_for_too_long_is_refused_as_soon_as_the_pace_is_known() -> None:
+    engine = GatedEngine()
+    engine.gate.set()
+    async with serving(engine, replace(LIMITS, max_wait=1e-9)) as batcher:
+        await batcher.submit(silence(1), EN, Claim())
+        engine.gate.clear()
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(batcher.submit(silence(1), EN, Claim(), admitted=True))
+                await asyncio.sleep(0.01)
+            with pytest.raises(OverloadedError):
+                batcher.check(Claim())
+            batcher.check(Claim(owner="somebody else"))
+            batcher.check(JOB)
+            engine.gate.set()
+
+
 async def test_at_the_end_every_waiting_caller_is_told() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher:
-        submitted = [batcher.submit(silence(1), EN, Priority.REQUEST) for _ in range(2)]
+        submitted = [batcher.submit(silence(1), EN, Claim()) for _ in range(2)]
         waiting = asyncio.gather(*submitted, return_exceptions=True)
         await asyncio.sleep(0.01)
     engine.gate.set()
     assert [type(answer) for answer in await waiting] == [EngineError, EngineError]
     with pytest.raises(EngineError):
-        await batcher.submit(silence(1), EN, Priority.REQUEST)
+        await batcher.submit(silence(1), EN, Claim())

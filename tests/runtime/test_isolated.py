@@ -15,14 +15,14 @@ import pytest
 from nautilus.engines.base import Engine, Live, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, OverloadedError, UnsupportedError
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.calibrate import Sizing
 from nautilus.runtime.isolated import ModelProcess as Process
 from nautilus.runtime.isolated import Supervisor, open_isolated_lane
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
 from nautilus.runtime.model_process import Job
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Token, Waveform, Word
+from nautilus.runtime.queue import BatchLimits
+from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Token, Waveform, Word
 from tests.engines.sounds import sample
 
 LIMITS = BatchLimits(workers=2, max_items=4, max_padding=0.5)
@@ -91,7 +91,7 @@ def clip(seconds: float, first: float = 0.0) -> Waveform:
 
 
 async def words(lane: Lane, waveform: Waveform) -> int:
-    return len((await lane.submit(waveform, Options(), Priority.REQUEST)).hypothesis.words)
+    return len((await lane.submit(waveform, Options(), Claim())).hypothesis.words)
 
 
 async def test_every_caller_gets_its_own_answer(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ async def test_every_caller_gets_its_own_answer(tmp_path: Path) -> None:
 async def test_a_hypothesis_comes_over_whole(tmp_path: Path) -> None:
     async with lane_of(job(tmp_path, Wordy)) as lane:
         options = Options(language="de", keywords=("sudden", "death"))
-        heard = (await lane.submit(clip(1), options, Priority.REQUEST)).hypothesis
+        heard = (await lane.submit(clip(1), options, Claim())).hypothesis
         assert [heard] == Wordy().transcribe([clip(1)], options)
 
 

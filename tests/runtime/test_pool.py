@@ -10,7 +10,7 @@ from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, NotReadyError, OverloadedError
 from nautilus.runtime.lane import Heard, Lane, LaneState, Stream
 from nautilus.runtime.pool import PoolLimits, open_pool
-from nautilus.types import Hypothesis, Options, Priority, Waveform
+from nautilus.types import Claim, Hypothesis, Options, Waveform
 
 LIMITS = PoolLimits(max_models=2, idle_ttl=10, sweep_every=1000)
 
@@ -28,11 +28,12 @@ class Echo:
         self.info: EngineInfo = FakeEngine().info
         self._name = name
 
-    async def submit(
-        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
-    ) -> Heard:
-        del audio, options, priority, admitted
+    async def submit(self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False) -> Heard:
+        del audio, options, claim, admitted
         return Heard(Hypothesis(self._name), 0, 0)
+
+    def check(self, claim: Claim, /) -> None:
+        del claim
 
 
 class Shelf:
@@ -56,7 +57,7 @@ class Shelf:
 
 
 async def say(lane: Lane) -> str:
-    return (await lane.submit(np.zeros(1, np.float32), Options(), Priority.REQUEST)).hypothesis.text
+    return (await lane.submit(np.zeros(1, np.float32), Options(), Claim())).hypothesis.text
 
 
 async def test_many_callers_load_a_model_once() -> None:

@@ -17,9 +17,10 @@ from nautilus.engines.bundle import Bundle
 from nautilus.engines.fake import FakeEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.errors import EngineError, OverloadedError
-from nautilus.runtime.batcher import Batcher, BatchLimits
+from nautilus.runtime.batcher import Batcher
 from nautilus.runtime.lane import Stream
 from nautilus.runtime.local import open_local_lane
+from nautilus.runtime.queue import BatchLimits
 from nautilus.stream.service import Commit
 from nautilus.stream.session import Final, Partial, StreamLimits
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform, Word

@@ -15,13 +15,13 @@ from nautilus.engines.bundle import Bundle
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
 from nautilus.errors import OverloadedError, UnsupportedError
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
+from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.short import surer
 from nautilus.stream.service import Clear, Commit
 from nautilus.stream.session import Committed, Final, Partial, SpeechStarted
-from nautilus.types import SAMPLE_RATE, Options, Priority
+from nautilus.types import SAMPLE_RATE, Claim, Options, Priority
 from tests.engines.sounds import noise, sample, silence
 from tests.stream.talk import finals, pieces, talk
 
@@ -125,7 +125,7 @@ async def test_a_stream_of_less_than_a_second_is_heard_as_a_file_too_and_the_sur
     expected = []
     async with lane_of(engine, tmp_path) as lane, lane.stream(0.0, Options()) as stream:
         for number, sound in enumerate(cut):
-            file = (await lane.submit(sound, Options(), Priority.REQUEST)).hypothesis
+            file = (await lane.submit(sound, Options(), Claim(Priority.REQUEST))).hypothesis
             state = engine.open(0.0)
             engine.step([(state, sound)])
             best = surer(engine.finish(state).hypothesis, file)

@@ -14,7 +14,7 @@ from nautilus.runtime.lane import Heard, Lane, Stream
 from nautilus.stream.second import SecondPass
 from nautilus.stream.service import Clear, Command, Commit
 from nautilus.stream.session import Committed, Event, Final, Partial, SpeechStarted
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform, Word
+from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform, Word
 from tests.stream.talk import finals, talk
 
 SECOND = np.ones(SAMPLE_RATE, np.float32) * 0.5
@@ -62,10 +62,8 @@ class Slow:
         self.heard: list[float] = []
         self._error = error
 
-    async def submit(
-        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
-    ) -> Heard:
-        assert (priority, admitted) == (Priority.LIVE, True)
+    async def submit(self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False) -> Heard:
+        assert (claim.priority, admitted) == (Priority.LIVE, True)
         self.heard.append(len(audio) / SAMPLE_RATE)
         await self.gate.wait()
         if self._error:
@@ -158,10 +156,8 @@ async def test_a_second_pass_that_takes_too_long_is_not_waited_for() -> None:
 
 async def test_a_second_pass_that_hears_nothing_corrects_nothing() -> None:
     class Deaf(Slow):
-        async def submit(
-            self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
-        ) -> Heard:
-            del audio, options, priority, admitted
+        async def submit(self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False) -> Heard:
+            del audio, options, claim, admitted
             return Heard(Hypothesis(""), 0.0, 0.0)
 
     assert finals(await talk(Quick(), said(2), second=second(Deaf()))) == ["w0 w1"]

@@ -16,7 +16,9 @@ PAGE = "https://app.example"
 
 
 def client(settings: Settings, *origins: str) -> TestClient:
-    return TestClient(create_app(settings.model_copy(update={"cors": Cors(origins)}), load=fake_engine))
+    return TestClient(
+        create_app(settings.model_copy(update={"cors": Cors(origins)}), load=fake_engine), base_url="http://localhost"
+    )
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/openapi.json", "/metrics", "/nothing"])

@@ -19,7 +19,7 @@ from websockets.asyncio.client import connect
 
 from nautilus.assembly import Core
 from nautilus.errors import NautilusError
-from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.web.app import create_app
@@ -155,7 +155,7 @@ async def do_wrong(port: int, number: int, fault: Fault | None, all_open: asynci
     wire = Wire(reader, writer, random.Random(number))  # noqa: S311 - no secret
     query = "encoding=webm" if number % 40 == 3 else "delay=xhigh"
     request = (
-        f"GET /v1/stream?{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /v1/stream?{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ).encode()
     try:

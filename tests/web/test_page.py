@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from nautilus.access.settings import AccessSettings
-from nautilus.settings import Settings
+from nautilus.settings import Cors, Settings
 from tests.conftest import ROOT, running
 from tests.engines.sounds import sample, silence
 from tests.web.chromium import Browser, Tab, running_browser, site
@@ -169,8 +169,10 @@ def example(name: str, server: str) -> tuple[str, str]:
     return "text/html", page.replace("ws://127.0.0.1:8000", f"ws://{urlsplit(server).netloc}")
 
 
-def test_the_example_with_mediarecorder_captions_the_microphone(server: str, tab: Tab) -> None:
-    with site({"/page": example("microphone.html", server)}) as address:
+def test_the_example_with_mediarecorder_captions_the_microphone(settings: Settings, tab: Tab) -> None:
+    pages: dict[str, tuple[str, str]] = {}
+    with site(pages) as address, running(settings.model_copy(update={"cors": Cors((address,))})) as server:
+        pages["/page"] = example("microphone.html", server)
         tab.open(f"{address}/page")
         press(tab, "#button")
         tab.until("document.querySelector('#saying').textContent.includes('timer')")

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from nautilus.runtime.batcher import BatchLimits
+from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.types import Waveform
 from tests.conftest import running

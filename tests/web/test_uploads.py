@@ -85,6 +85,18 @@ def test_what_cannot_be_taken_fails_alone_and_says_why(client: httpx.Client) -> 
     assert unknown in errors[0]["message"]
 
 
+def test_an_upload_that_was_heard_before_is_not_heard_again(client: httpx.Client) -> None:
+    def hits() -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return float(next(line for line in lines if 'result="hit"' in line).split()[-1])
+
+    before = hits()
+    for _ in range(2):
+        job = submit(client, upload=[uploaded(client, 21)])["id"]
+        assert done(client, job)["status"] == "completed"
+    assert hits() == before + 1
+
+
 def test_one_job_takes_an_upload_and_no_other_does(client: httpx.Client) -> None:
     upload = uploaded(client, 1)
     first, second = (submit(client, upload=[upload])["id"] for _ in range(2))

@@ -10,8 +10,10 @@ from pydantic import Field, SecretStr
 from nautilus.errors import ConfigurationError
 
 UNSET: Final = SecretStr("")
-Count = Annotated[int, Field(ge=0)]
-Seconds = Annotated[float, Field(ge=0)]
+MOST: Final = 10**15
+"""What every place that counts can count to, Redis among them."""
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Seconds = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)

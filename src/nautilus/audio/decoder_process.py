@@ -7,9 +7,10 @@
             free ──LISTEN──► listening ──FEED──► listening ──(LAST or an error)──► ended
 
 Every message has a fixed size but for what a reply's header announces. A child has its socket and the file it reads,
-and can open nothing else, so that a decoder that goes wrong reaches neither files nor the network. Started as
+and is sealed before it sees the first byte of a recording: it can open nothing else, neither files nor connections,
+start nothing and signal nobody, so that a decoder that goes wrong goes nowhere. Started as
 `python -m nautilus.audio.decoder_process DESCRIPTOR MEMORY_BYTES`; imports nothing of the server but
-`decode` and `live_decode`.
+`decode`, `live_decode` and `seal`.
 """
 
 import ctypes
@@ -31,10 +32,11 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO, Final, TypeAlias, cast
+from typing import BinaryIO, Final, NamedTuple, TypeAlias, cast
 
 from nautilus.audio.decode import Decoder
 from nautilus.audio.live_decode import CONTAINERS, Container, LiveDecoder
+from nautilus.audio.seal import seal
 from nautilus.errors import BadAudioError, BadRequestError
 from nautilus.types import SAMPLE_RATE, Waveform
 
@@ -54,8 +56,8 @@ follow; nothing more comes. Each but the first is answered with what has been de
 LIVE_MEMORY: Final = 256 * 1024**2
 """Bytes of address space that such a child may take beyond what it has."""
 
-HELLO: Final = struct.Struct("<I")
-"""From a new child: its process id."""
+HELLO: Final = struct.Struct("<I?")
+"""From a new child: its process id, and whether it will be sealed."""
 
 REPLY: Final = struct.Struct("<?IId")
 """From a child: whether that was all, bytes of JSON and samples (float32) that follow, seconds spent decoding."""
@@ -81,6 +83,7 @@ def start(descriptor: int, memory_bytes: int) -> "subprocess.Popen[bytes]":
 def nurse(orders: socket.socket, memory_bytes: int) -> None:
     """Fork and end children as ordered until the other side closes; then end them all."""
     children: dict[int, int] = {}
+    sealing = _can_seal()
     try:
         while True:
             message, descriptors, _, _ = socket.recv_fds(orders, ORDER.size, 1)
@@ -94,11 +97,19 @@ def nurse(orders: socket.socket, memory_bytes: int) -> None:
             if children[number] == 0:
                 children.clear()  # they are its siblings
                 orders.close()
-                _live(descriptors[0], memory_bytes)
+                _live(descriptors[0], memory_bytes, sealing=sealing)
             os.close(descriptors[0])
     finally:
         for pid in children.values():
             _end(pid)
+
+
+def _can_seal() -> bool:
+    """Try it, in a process that ends with that."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(not seal())
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _end(pid: int | None) -> None:
@@ -108,7 +119,7 @@ def _end(pid: int | None) -> None:
         os.waitpid(pid, 0)
 
 
-def _live(descriptor: int, memory_bytes: int) -> None:
+def _live(descriptor: int, memory_bytes: int, *, sealing: bool) -> None:
     """Be a child: whatever happens, never return into the nursery's loop."""
     status = 1
     try:
@@ -118,7 +129,7 @@ def _live(descriptor: int, memory_bytes: int) -> None:
         gc.enable()
         _confine(memory_bytes)
         with socket.socket(fileno=3) as connection:
-            serve(connection)
+            serve(connection, sealing=sealing)
         status = 0
     finally:
         os._exit(status)
@@ -205,30 +216,52 @@ class SharedFile:
         os.close(self._descriptor)
 
 
-def serve(connection: socket.socket) -> None:
-    """Decode what is asked for, block by block, until the other side closes."""
-    connection.sendall(HELLO.pack(os.getpid()))
+class _Request(NamedTuple):
+    action: bytes
+    channel: int
+    seconds: float
+    descriptors: list[int]
+
+
+def serve(connection: socket.socket, *, sealing: bool) -> None:
+    """Decode what is asked for, block by block, until the other side closes; nothing, where sealing fails."""
+    connection.sendall(HELLO.pack(os.getpid(), sealing))
+    request = _heard(connection)
+    if request is None:
+        return
+    if request.action == LISTEN:
+        _limit_memory(LIVE_MEMORY)
+    if sealing and not seal():
+        return
+    if request.action == LISTEN:
+        _listen(connection, list(CONTAINERS)[request.channel])
+    else:
+        _read(connection, request)
+
+
+def _heard(connection: socket.socket) -> _Request | None:
+    message, descriptors, _, _ = socket.recv_fds(connection, REQUEST.size, 1)
+    if len(message) < REQUEST.size:
+        return None
+    action, channel, seconds = REQUEST.unpack(message)
+    return _Request(action, channel, seconds, descriptors)
+
+
+def _read(connection: socket.socket, request: _Request | None) -> None:
     blocks: _Blocks | None = None
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(connection, REQUEST.size, 1)
-        if len(message) < REQUEST.size:
-            return
-        action, channel, seconds = REQUEST.unpack(message)
+    while request is not None:
         started = time.perf_counter()
-        if action == LISTEN:
-            _listen(connection, list(CONTAINERS)[channel])
-            return
-        if action == OPEN:
-            blocks = _decode(descriptors[0], None if channel == ALL_CHANNELS else channel, seconds)
-        if blocks is None:
-            continue
-        if action == CLOSE:
+        if request.action == OPEN:
+            channel = None if request.channel == ALL_CHANNELS else request.channel
+            blocks = _decode(request.descriptors[0], channel, request.seconds)
+        if blocks is not None and request.action == CLOSE:
             blocks.close()
-            continue
-        details, block, last = next(blocks)
-        _answer(connection, details, block, last=last, started=started)
-        if last:
-            blocks.close()
+        elif blocks is not None:
+            details, block, last = next(blocks)
+            _answer(connection, details, block, last=last, started=started)
+            if last:
+                blocks.close()
+        request = _heard(connection)
 
 
 def _answer(
@@ -261,7 +294,6 @@ def _decode(descriptor: int, channel: int | None, seconds: float) -> "_Blocks":
 
 def _listen(connection: socket.socket, container: Container) -> None:
     """Decode what comes to its end; a reply is owed for each piece, and is sent when FFmpeg wants the next one."""
-    _limit_memory(LIVE_MEMORY)
     started: float | None = None
 
     def more() -> bytes:

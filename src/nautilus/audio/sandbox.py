@@ -14,20 +14,24 @@ import asyncio
 import json
 import os
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+import structlog
 
 from nautilus.audio import decoder_process as protocol
 from nautilus.audio.decode import MediaFacts
 from nautilus.audio.live_decode import CONTAINERS, MOST_AT_ONCE, Container
 from nautilus.audio.live_recording import LiveRecording
-from nautilus.errors import BadAudioError, NautilusError, OverloadedError
-from nautilus.types import SAMPLE_RATE, Waveform
+from nautilus.errors import BadAudioError, NautilusError
+from nautilus.turns import Room, Turns
+from nautilus.types import SAMPLE_RATE, USUAL, Claim, Waveform
+
+log = structlog.get_logger(__name__)
 
 CRASHED: Final = "The file crashed the decoder; it is damaged or not audio. Re-encode it and send it again."
 TOO_SLOW: Final = "Decoding took too long. Re-encode the file, for example as FLAC or Opus, and send it again."
@@ -104,38 +108,44 @@ class Sandbox:
         self._limits = limits
         self._nursery = nursery
         self._workers = limits.workers or max(2, os.cpu_count() or 1)
-        self._turns = asyncio.Semaphore(self._workers)
-        self._open = self._long = self._live = 0
+        self._turns = Turns(self._workers)
+        self._open = Room(limits.max_open, retry_after=1.0)
+        self._long = Room(limits.max_long, retry_after=5.0)
+        self._live = Room(limits.max_live, retry_after=5.0)
         self.crashes = self.timeouts = 0
         """Decoders that died, and that were too slow."""
         self._idle = [nursery.bear() for _ in range(self._workers)]
+
+    @property
+    def sealed(self) -> bool | None:
+        """Whether decoders can open neither files nor connections; not known before one was asked."""
+        return self._nursery.sealed
 
     def __repr__(self) -> str:
         children = self._nursery.children.values()
         busy = sum(child.busy for child in children)
         return (
-            f"<Sandbox: {self._open} open of {self._limits.max_open}, {self._long} long, {self._live} live,"
+            f"<Sandbox: {len(self._open)} open of {self._limits.max_open},"
+            f" {len(self._long)} long, {len(self._live)} live,"
             f" {busy} decoding of {self._workers},"
             f" {len(children)} processes, {len(self._idle)} idle>"
         )
 
     @asynccontextmanager
-    async def open(self, file: BinaryIO, channel: int | None = None) -> AsyncIterator[Recording]:
-        """Decode a file from its start, wherever it stands; the first block is there when this returns."""
-        if self._open >= self._limits.max_open:
-            raise OverloadedError(retry_after=1.0)
-        self._open += 1
-        try:
-            async with aclosing(self._replies(file, channel)) as replies:
-                yield Recording(await anext(replies), replies)
-        finally:
-            self._open -= 1
+    async def open(self, file: BinaryIO, channel: int | None = None, claim: Claim = USUAL) -> AsyncIterator[Recording]:
+        """Decode a file from its start, wherever it stands; the first block is there when this returns.
 
-    async def _replies(self, file: BinaryIO, channel: int | None) -> AsyncGenerator[_Reply, None]:
+        Raises BadAudioError, OverloadedError.
+        """
+        with self._open.held(claim.owner):
+            async with aclosing(self._replies(file, channel, claim)) as replies:
+                yield Recording(await anext(replies), replies)
+
+    async def _replies(self, file: BinaryIO, channel: int | None, claim: Claim) -> AsyncGenerator[_Reply, None]:
         child: Child | None = None
         wanted = protocol.ALL_CHANNELS if channel is None else max(-1, min(channel, 2**31 - 1))
         try:
-            async with self._turns:
+            async with self._turns.taken(claim):
                 child = self._take()
                 with protocol.descriptor_of(file) as descriptor:
                     reply = await self._ask(child, protocol.OPEN, wanted, descriptor)
@@ -144,10 +154,10 @@ class Sandbox:
                 child = None
                 yield reply
                 return
-            with self._long_place():
+            with self._long.held(claim.owner):
                 yield reply
                 while not reply.last:
-                    async with self._turns:
+                    async with self._turns.taken(claim):
                         reply = await self._ask(child, protocol.NEXT)
                     yield reply
         finally:
@@ -155,39 +165,26 @@ class Sandbox:
                 self._give_back(child)
 
     @asynccontextmanager
-    async def listen(self, container: Container) -> AsyncIterator[LiveRecording]:
+    async def listen(self, container: Container, owner: str = "") -> AsyncIterator[LiveRecording]:
         """Decode what is still being recorded, in a process of its own. Raises OverloadedError.
 
         There is no waiting for a turn: a piece of a live stream takes less than a millisecond.
         """
-        if self._live >= self._limits.max_live:
-            raise OverloadedError(retry_after=5.0)
-        self._live += 1
-        child = self._take()
-        try:
-            if not child.pid:
-                await child.greet()
-            child.send(protocol.REQUEST.pack(protocol.LISTEN, list(CONTAINERS).index(container), 0.0))
-            yield LiveRecording(partial(self._feed, child))
-        finally:
-            self._live -= 1
-            self._nursery.bury(child)
+        with self._live.held(owner):
+            child = self._nursery.bear()  # one that is sealed already can't give up memory
+            try:
+                if not child.pid:
+                    await child.greet()
+                child.send(protocol.REQUEST.pack(protocol.LISTEN, list(CONTAINERS).index(container), 0.0))
+                yield LiveRecording(partial(self._feed, child))
+            finally:
+                self._nursery.bury(child)
 
     async def _feed(self, child: "Child", data: bytes) -> tuple[Waveform, bool]:
         """Return what a piece brought, none for the end, and whether that was all."""
         request = protocol.REQUEST.pack(protocol.FEED if data else protocol.LAST, len(data), 0.0)
         reply = await self._answer_of(child, request + data, (), round(2 * MOST_AT_ONCE * SAMPLE_RATE))
         return (np.zeros(0, np.float32) if reply.block is None else reply.block), reply.last
-
-    @contextmanager
-    def _long_place(self) -> Iterator[None]:
-        if self._long >= self._limits.max_long:
-            raise OverloadedError(retry_after=5.0)
-        self._long += 1
-        try:
-            yield
-        finally:
-            self._long -= 1
 
     def _take(self) -> "Child":
         while self._idle:
@@ -230,8 +227,9 @@ class Sandbox:
 class Child:
     """One decoding process as the server sees it: a number, a socket and where their conversation is."""
 
-    def __init__(self, number: int, connection: socket.socket) -> None:
+    def __init__(self, number: int, connection: socket.socket, tell: Callable[[bool], None]) -> None:
         self.number = number
+        self._tell = tell
         self.pid = 0
         """Known once it has said hello."""
         self.busy = False
@@ -258,10 +256,11 @@ class Child:
         """Wait for its hello, so that a slow start of the server is never blamed on a file."""
         try:
             async with asyncio.timeout(_START_TIMEOUT):
-                self.pid = protocol.HELLO.unpack(await self._receive(protocol.HELLO.size))[0]
+                self.pid, sealed = protocol.HELLO.unpack(await self._receive(protocol.HELLO.size))
         except (OSError, EOFError) as error:
             self.busy = True
             raise NautilusError("The decoder processes do not start.") from error
+        self._tell(sealed)
 
     async def ask(self, request: bytes, descriptors: Sequence[int], most_samples: int) -> _Reply:
         """Send a request and hear the whole reply."""
@@ -300,6 +299,8 @@ class Nursery:
 
     def __init__(self, memory_bytes: int) -> None:
         self.children: dict[int, Child] = {}
+        self.sealed: bool | None = None
+        """Whether children can open nothing; not known before the first says hello."""
         self._memory_bytes = memory_bytes
         self._births = 0
         self._start()
@@ -323,8 +324,14 @@ class Nursery:
                 self._start()
                 with suppress(OSError):  # the child will not say hello
                     self._order(protocol.BIRTH, self._births, theirs.fileno())
-        child = self.children[self._births] = Child(self._births, ours)
+        child = self.children[self._births] = Child(self._births, ours, self._hear)
         return child
+
+    def _hear(self, sealed: bool) -> None:
+        """Take note of whether children are sealed; warn once where they aren't."""
+        if self.sealed is None and not sealed:
+            log.warning("decoders are not sealed: this machine has no seccomp filters, so trust its recordings")
+        self.sealed = sealed
 
     def bury(self, child: Child) -> None:
         """Have a child killed, whatever it is at."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Self
 
 import httpx
 
+from nautilus.cli.options import authorization
 from nautilus.errors import BadRequestError, NautilusError, OverloadedError
 
 JOBS: Final = "/v1/audio/transcriptions/jobs"
@@ -27,8 +28,7 @@ class JobServer:
         if not url.startswith(("http://", "https://")):
             raise BadRequestError(f"--url must begin with http:// or https://, not '{url}'.")
         self._url = url.rstrip("/")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self._url, headers=headers, timeout=PATIENCE)
+        self._http = httpx.Client(base_url=self._url, headers=authorization(key), timeout=PATIENCE)
         self._stores = httpx.Client(timeout=PATIENCE)
         """For addresses of stores, which must not see the key."""
 

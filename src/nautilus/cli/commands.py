@@ -15,6 +15,7 @@ from nautilus.cli.database import database
 from nautilus.cli.jobs import jobs
 from nautilus.cli.keys import keys
 from nautilus.cli.models import models
+from nautilus.cli.options import HERE, KeyOption, UrlOption, authorization
 from nautilus.cli.webhooks import webhooks
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
@@ -95,13 +96,14 @@ def listen(
     file: Annotated[Path | None, typer.Option(help="Play this recording instead of the microphone.")] = None,
     speed: Annotated[float, typer.Option(help="How fast to play it, times real time; 0: as fast as possible.")] = 1.0,
     device: Annotated[str | None, typer.Option(help="Microphone: its number or a part of its name.")] = None,
+    api_key: KeyOption = None,
 ) -> None:
     """Show live captions of the microphone or of a recording. Ctrl-C ends it."""
     from nautilus.cli.listen import Request, run
     from nautilus.settings import load_settings
 
     try:
-        request = Request(url, model, delay, file, speed, device)
+        request = Request(url, model, delay, file, speed, device, authorization(api_key))
         asyncio.run(run(request, load_settings(model=model, log_level="warning"), Console(highlight=False)))
     except NautilusError as error:
         raise fail(error) from error
@@ -201,22 +203,25 @@ def doctor(
 @app.command()
 def bench(
     files: Annotated[list[Path], typer.Argument(help="Recordings or folders to send.", exists=True)],
-    url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:8000",
+    url: UrlOption = HERE,
     clients: Annotated[str, typer.Option("--clients", "-c", help="How many at once, round by round.")] = "1,4,16",
     seconds: Annotated[float, typer.Option(help="How long each round lasts.")] = 10.0,
     live: Annotated[bool, typer.Option("--live", help="Play the recordings as live streams, in real time.")] = False,
     delay: Annotated[str, typer.Option(help="How long the model may wait in live streams.")] = "high",
+    api_key: KeyOption = None,
 ) -> None:
     """Load a server and print throughput, latency, errors, and transcripts that changed under load."""
     from nautilus.measure.bench import rounds_table, run_rounds
+    from nautilus.measure.client import Target
     from nautilus.measure.live import live_table, run_live
 
     try:
         counts = [int(count) for count in clients.split(",")]
+        server = Target(url, authorization(api_key))
         if live:
-            Console().print(live_table(asyncio.run(run_live(url, files, counts, seconds, delay))))
+            Console().print(live_table(asyncio.run(run_live(server, files, counts, seconds, delay))))
             return
-        Console().print(rounds_table(asyncio.run(run_rounds(url, files, counts, seconds))))
+        Console().print(rounds_table(asyncio.run(run_rounds(server, files, counts, seconds))))
     except NautilusError as error:
         raise fail(error) from error
     except KeyboardInterrupt:
@@ -236,13 +241,25 @@ def evaluate(
     show: Annotated[int, typer.Option(help="How many of the worst utterances to show.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every result to this file.")] = None,
     html_file: Annotated[Path | None, typer.Option("--html", help="Write a report with plots and players.")] = None,
+    api_key: KeyOption = None,
 ) -> None:
     """Measure word error rates and speed over manifests, in this process or against a server."""
     from nautilus.cli.evaluate import Request, run
+    from nautilus.measure.client import Target
     from nautilus.settings import load_settings
 
     try:
-        request = Request(manifests, model, tuple(levels.split(",")), url, limit, plain, show, json_file, html_file)
+        request = Request(
+            manifests=manifests,
+            model=model,
+            levels=tuple(levels.split(",")),
+            server=Target(url, authorization(api_key)) if url else None,
+            limit=limit,
+            plain=plain,
+            show=show,
+            json_file=json_file,
+            html_file=html_file,
+        )
         asyncio.run(run(request, load_settings(model=model, log_level="warning")))
     except NautilusError as error:
         raise fail(error) from error

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nautilus.assembly import assemble
 from nautilus.errors import BadRequestError
+from nautilus.measure.client import Target
 from nautilus.measure.evaluate import Evaluation, by_pipeline, by_url, evaluate
 from nautilus.measure.manifest import Utterance, read_manifest
 from nautilus.measure.page import page
@@ -36,7 +37,8 @@ class Request:
     manifests: list[Path]
     model: str | None
     levels: tuple[str, ...]
-    url: str | None
+    server: Target | None
+    """A server to ask; None: hear it here."""
     limit: int
     plain: bool
     show: int
@@ -50,8 +52,9 @@ async def run(request: Request, settings: Settings) -> None:
     levels = [_level(name) for name in request.levels]
     utterances = list(choose(request.manifests, request.limit))
     with _progress(sum(u.seconds for u in utterances) * len(levels)) as bar:
-        if request.url:
-            async with httpx.AsyncClient(base_url=request.url, timeout=600) as client:
+        if request.server:
+            url, headers = request.server.url, request.server.headers
+            async with httpx.AsyncClient(base_url=url, headers=headers, timeout=600) as client:
                 evaluation = await evaluate(utterances, levels, by_url(client, request.model), bar, plain=request.plain)
         else:
             async with assemble(settings) as core:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from nautilus.cli.console import fail, notes
+from nautilus.cli.options import HERE, KeyOption, UrlOption
 from nautilus.errors import NautilusError
 from nautilus.types import LEVELS
 from nautilus.wire.forms import FORMATS
@@ -19,13 +20,8 @@ jobs = typer.Typer(
     help="Jobs at a running server: many recordings, or long ones.", no_args_is_help=True, rich_markup_mode="rich"
 )
 
-UrlOption = Annotated[str, typer.Option(envvar="NAUTILUS_URL", help="The server.")]
-KeyOption = Annotated[
-    str | None, typer.Option(envvar="NAUTILUS_API_KEY", help="Your key, where the server asks for one.")
-]
 JobArgument = Annotated[str, typer.Argument(help="The job's id.")]
 JobsArgument = Annotated[list[str], typer.Argument(help="Ids of jobs.")]
-HERE = "http://127.0.0.1:8000"
 
 
 @jobs.command()

@@ -7,7 +7,7 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,8 @@ class Request:
     speed: float
     """Times real time; 0: as fast as it is heard."""
     device: str | None
+    headers: Mapping[str, str]
+    """For the server."""
 
 
 class Captions:
@@ -123,7 +125,7 @@ async def _ask(url: str, request: Request, sound: AsyncIterator[Waveform], capti
     query = {"delay": request.delay} | ({"model": request.model} if request.model else {})
     address = f"{url.rstrip('/').replace('http', 'ws', 1)}/v1/stream?{urlencode(query)}"
     try:
-        async with connect(address, compression=None) as connection:
+        async with connect(address, compression=None, additional_headers=request.headers) as connection:
             notes.print(f"Listening at {url}; Ctrl-C ends.", style="dim")
             with first_error():
                 async with asyncio.TaskGroup() as tasks:

@@ -20,6 +20,7 @@ from nautilus.settings import Settings
 from nautilus.storage.database import open_database
 from nautilus.storage.place import database_url
 from nautilus.web.app import create_app
+from nautilus.web.protocols import ServerConfig
 
 
 class GracefulServer(uvicorn.Server):
@@ -49,14 +50,11 @@ def run_server(settings: Settings) -> int:
         server.should_exit = True
 
     server = GracefulServer(
-        uvicorn.Config(
+        ServerConfig(
             create_app(settings, on_failure=stop),
+            settings.http,
             host=settings.host,
             port=settings.port,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            http="httptools",
             timeout_graceful_shutdown=int(settings.drain_seconds),
         )
     )

@@ -26,9 +26,13 @@ class Kept:
         self._looked = looked or {}
         self._fingerprint = fingerprint
 
+    def is_wanted(self, job: Job, file: FileState) -> bool:
+        """Return whether a file's transcript is looked for, and kept, as far as its size is known."""
+        return (file.bytes is None or file.bytes >= LOOKED_UP_FROM) and read_form(job.form).cache
+
     def key(self, job: Job, file: FileState, task: Task) -> str | None:
         """Return what a file's transcript is kept by; None where it is not to be, or not worth it."""
-        if file.digest is None or (file.bytes or 0) < LOOKED_UP_FROM or not read_form(job.form).cache:
+        if file.digest is None or not self.is_wanted(job, file):
             return None
         how = asdict(task.options) | {"level": task.level, "channel": task.channel}
         return digest(file.digest, self._fingerprint(task.model), how)

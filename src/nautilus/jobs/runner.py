@@ -38,7 +38,7 @@ from nautilus.jobs.results import dumped, load_standing, load_words, loaded
 from nautilus.jobs.runs import FileEnd, Runs, SupersededError
 from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
-from nautilus.storage.blobs import Blobs, put_hashed
+from nautilus.storage.blobs import Blobs, hashed, put_hashed
 from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
@@ -218,6 +218,8 @@ class Runner:
         try:
             if file.blob is None:
                 file = await self._fetched(run, file)
+            elif file.digest is None and self._kept.is_wanted(run, file):
+                file = await self._hashed(run, file, file.blob)
             return await self._transcribed(run, file, task)
         except (*PASSING, SupersededError):
             raise
@@ -234,6 +236,15 @@ class Runner:
             size, digest = await put_hashed(self._blobs, key, chunks)
         await self._runs.fetched(run, file.number, Source(file.name, blob=key, bytes=size, digest=digest))
         return replace(file, blob=key, bytes=size, digest=digest)
+
+    async def _hashed(self, run: Job, file: FileState, key: str) -> FileState:
+        """Return what was uploaded with its size and digest: nobody has read it before."""
+        try:
+            size, digest = await hashed(self._blobs, key)
+        except FileNotFoundError:
+            raise BadRequestError(GONE, "file") from None
+        await self._runs.fetched(run, file.number, Source(file.name, blob=key, bytes=size, digest=digest))
+        return replace(file, bytes=size, digest=digest)
 
     async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear a file, or take what was heard of the same audio before, and store its transcript."""

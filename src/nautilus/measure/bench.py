@@ -12,9 +12,11 @@ from pathlib import Path
 from rich.table import Table
 
 from nautilus.errors import BadRequestError
-from nautilus.measure.client import Address, Connection, upload
+from nautilus.measure.client import Address, Connection, Target, upload
 
 OK = 200
+CLOSED = (401, 403)
+"""Answers to who may not ask at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,14 @@ class Round:
         return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else float("nan")
 
 
-async def run_rounds(url: str, paths: Sequence[Path], clients: Sequence[int], seconds: float) -> list[Round]:
+async def run_rounds(server: Target, paths: Sequence[Path], clients: Sequence[int], seconds: float) -> list[Round]:
     """Ask for each file alone, then load the server with each number of clients in turn."""
-    address = Address.of(url)
+    address = Address.of(server.url)
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     try:
-        clips = await _alone(address, files)
+        clips = await _alone(server, files)
     except OSError as error:
-        raise BadRequestError(f"There is no server at {url}: {error}") from error
+        raise BadRequestError(f"There is no server at {server.url}: {error}") from error
     if not clips:
         raise BadRequestError("None of the files could be transcribed.")
     return [await _round(address, clips, number, seconds) for number in clients]
@@ -80,14 +82,16 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
     return table
 
 
-async def _alone(address: Address, files: Sequence[Path]) -> list[Clip]:
-    connection = Connection(address)
+async def _alone(server: Target, files: Sequence[Path]) -> list[Clip]:
+    connection = Connection(Address.of(server.url))
     clips = []
     for file in files:
-        reply = await connection.ask(upload(address, "/transcribe", file, {}))
+        reply = await connection.ask(upload(server, "/transcribe", file, {}))
+        if reply.status in CLOSED:
+            raise BadRequestError(str(json.loads(reply.body)["error"]["message"]))
         if reply.status == OK:
             document = json.loads(reply.body)
-            request = upload(address, "/v1/audio/transcriptions", file, {})
+            request = upload(server, "/v1/audio/transcriptions", file, {})
             clips.append(Clip(request, document["audio"]["duration"], document["text"]))
     connection.close()
     return clips

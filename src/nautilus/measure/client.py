@@ -5,7 +5,8 @@ A general client costs about as much processor time per request as the server do
 
 import asyncio
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -27,6 +28,14 @@ class Address:
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         return cls(parts.hostname or "127.0.0.1", parts.port or (443 if tls else 80), tls)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A server to ask, and what it is sent with every request."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +78,9 @@ class Connection:
             self._streams = None
 
 
-def upload(address: Address, path: str, file: Path, fields: dict[str, str]) -> bytes:
+def upload(server: Target, path: str, file: Path, fields: dict[str, str]) -> bytes:
     """Return a whole multipart request for one file."""
+    address = Address.of(server.url)
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -80,9 +90,10 @@ def upload(address: Address, path: str, file: Path, fields: dict[str, str]) -> b
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     body = "".join(parts).encode() + file.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
+    own = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
-        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n{own}\r\n"
     )
     return head.encode() + body
 

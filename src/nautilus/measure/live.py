@@ -9,7 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from rich.table import Table
 
 from nautilus.audio.decode import Decoder
 from nautilus.errors import BadRequestError
+from nautilus.measure.client import Target
 from nautilus.types import SAMPLE_RATE, Waveform
 
 PIECE: Final = 0.1
@@ -51,14 +52,14 @@ class LiveRound:
 
 
 async def run_live(
-    url: str, files: Sequence[Path], streams: Sequence[int], seconds: float, delay: str
+    server: Target, files: Sequence[Path], streams: Sequence[int], seconds: float, delay: str
 ) -> list[LiveRound]:
     """Load the server with each number of streams in turn, each for so many seconds."""
     waveforms = [_read(file) for path in files for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     if not waveforms:
         raise BadRequestError("There are no recordings to play.")
-    address = f"{url.replace('http', 'ws', 1)}/v1/stream?delay={delay}"
-    return [await _round(address, waveforms, number, seconds) for number in streams]
+    streamed = replace(server, url=f"{server.url.replace('http', 'ws', 1)}/v1/stream?delay={delay}")
+    return [await _round(streamed, waveforms, number, seconds) for number in streams]
 
 
 def live_table(rounds: Sequence[LiveRound]) -> Table:
@@ -75,14 +76,14 @@ def live_table(rounds: Sequence[LiveRound]) -> Table:
     return table
 
 
-async def _round(address: str, waveforms: Sequence[Waveform], streams: int, seconds: float) -> LiveRound:
+async def _round(server: Target, waveforms: Sequence[Waveform], streams: int, seconds: float) -> LiveRound:
     result = LiveRound(streams)
     async with asyncio.TaskGroup() as tasks:
         for number in range(streams):
             # Speakers don't start together, and don't say the same.
             order = [*waveforms[number % len(waveforms) :], *waveforms[: number % len(waveforms)]]
             begin = number * 1.7 % 3.0
-            tasks.create_task(_stream(address, _script(order, seconds), begin, result), name=f"stream {number}")
+            tasks.create_task(_stream(server, _script(order, seconds), begin, result), name=f"stream {number}")
     return result
 
 
@@ -97,7 +98,7 @@ def _script(waveforms: Sequence[Waveform], seconds: float) -> Waveform:
     return np.concatenate(played)
 
 
-async def _stream(address: str, script: Waveform, begin: float, result: LiveRound) -> None:
+async def _stream(server: Target, script: Waveform, begin: float, result: LiveRound) -> None:
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -106,7 +107,8 @@ async def _stream(address: str, script: Waveform, begin: float, result: LiveRoun
     size = 2 * round(PIECE * SAMPLE_RATE)
     try:
         patience = len(script) / SAMPLE_RATE + PATIENCE
-        async with connect(address, compression=None) as connection, asyncio.timeout(patience):
+        opened = connect(server.url, compression=None, additional_headers=server.headers)
+        async with opened as connection, asyncio.timeout(patience):
             await connection.recv()
             started = time.perf_counter()
             async with asyncio.TaskGroup() as tasks:

@@ -2,31 +2,30 @@
 
 There is no timer. A batch leaves as soon as a worker is free and holds its share of whatever is waiting, so an idle
 server answers at once and a busy one fills its batches. Neighbours in a batch are of similar length: cost is padded
-seconds, not item count.
+seconds, not item count. Owners take turns (`queue`), and jobs leave a worker to requests as long as those come.
 
     submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine ──▶ each caller's future
 """
 
 import asyncio
-from bisect import insort
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
-from itertools import count
+from dataclasses import replace
 from math import ceil
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from nautilus.engines.base import EngineInfo
-from nautilus.errors import EngineError, ModelDiedError, OverloadedError
+from nautilus.errors import EngineError, ModelDiedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
+from nautilus.runtime.queue import BatchLimits, Queue, Ticket
 from nautilus.runtime.rehear import Rehearser
 from nautilus.runtime.short import with_quiet, without_quiet
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform
+from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Waveform
 
 Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
 """An engine, wherever it is. Called by at most `BatchLimits.workers` at once."""
@@ -34,73 +33,8 @@ Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequen
 UNLOADED = "The model was unloaded while the request was waiting; send it again."
 
 
-@dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """Bounds on one batch and on the queue before it."""
-
-    workers: int = 0
-    """Threads that run the model at once; 0: one per core on a CPU, one on a GPU."""
-    max_items: int = 0
-    """Waveforms in a batch; 0: what a short calibration at load finds fastest."""
-    max_seconds: float = 480.0
-    """Audio in a batch after padding: the longest item times the number of items."""
-    max_padding: float = -1.0
-    """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
-    max_waiting: int = 512
-    """Windows in the queue beyond which new recordings are refused, not queued."""
-    max_streams: int = 0
-    """Live streams of a model at once, whatever they take; 0: as many as real time allows, measured at load."""
-    stream_load: float = 0.7
-    """Share of the workers' time that live streams may take, as measured at load; more streams are refused."""
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """One caller's place in the queue."""
-
-    priority: Priority
-    number: int
-    audio: Waveform = field(repr=False)
-    options: Options
-    submitted: float
-    """Event-loop time in seconds."""
-    result: asyncio.Future[Heard]
-
-    @property
-    def place(self) -> tuple[Priority, int]:
-        """By priority, then by arrival."""
-        return (self.priority, self.number)
-
-
-def take(waiting: list[Ticket], limits: BatchLimits, share: int) -> list[Ticket]:
-    """Remove the next batch of at most `share` tickets from `waiting` (sorted by place) and return it.
-
-    The first ticket always goes, however long it is. Others join it if they have its priority and options, those of
-    the most similar length first, as long as the padded seconds and the padding stay within `limits`. Tickets whose
-    caller has gone are dropped.
-    """
-    waiting[:] = [ticket for ticket in waiting if not ticket.result.done()]
-    if not waiting:
-        return []
-    first = waiting[0]
-    length = len(first.audio)
-    others = [t for t in waiting[1:] if t.priority == first.priority and t.options == first.options]
-    others.sort(key=lambda ticket: abs(len(ticket.audio) - length))
-    batch = [first]
-    longest = total = length
-    for ticket in others:
-        if len(batch) >= min(share, limits.max_items):
-            break
-        wider = max(longest, len(ticket.audio))
-        padded = wider * (len(batch) + 1)
-        fuller = total + len(ticket.audio)
-        if padded > limits.max_seconds * SAMPLE_RATE or padded - fuller > limits.max_padding * padded:
-            break
-        batch.append(ticket)
-        longest, total = wider, fuller
-    taken = set(map(id, batch))
-    waiting[:] = [ticket for ticket in waiting if id(ticket) not in taken]
-    return batch
+TURN: Final = 0.05
+"""Seconds that a batch may take while others ask as well."""
 
 
 class Batcher:
@@ -118,9 +52,9 @@ class Batcher:
         self.info = info
         self._transcribe = transcribe
         self._limits = limits
-        self._waiting: list[Ticket] = []
-        self._running: dict[int, Ticket] = {}
-        self._numbers = count()
+        self._workers = max(1, limits.workers)
+        self._waiting = Queue(limits)
+        self._running: set[Ticket] = set()
         self._wake = asyncio.Event()
         self._meters = LaneMeters()
         self._places = Places(_room(info, limits, shares))
@@ -128,7 +62,8 @@ class Batcher:
         self._threads = threads
         self._rehearser = Rehearser(self.submit, info, self._places, threads)
         self._closed = False
-        self._rate = 50.0  # seconds of audio per second, measured as batches finish
+        self._rate = 0.0  # seconds of audio per second, measured as batches finish
+        self._nudged = False
 
     def __repr__(self) -> str:
         return (
@@ -136,21 +71,21 @@ class Batcher:
             f"{self._rate:.0f}x real time>"
         )
 
-    async def submit(
-        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
-    ) -> Heard:
+    async def submit(self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False) -> Heard:
         """Wait for a place in a batch and return what the engine heard; see `Lane`."""
         if self._closed:
             raise EngineError(UNLOADED)
-        if not admitted and len(self._waiting) >= self._limits.max_waiting:
-            raise OverloadedError(retry_after=self.backlog_seconds())
-        loop = asyncio.get_running_loop()
+        if not admitted:
+            self.check(claim)
         sound = with_quiet(audio)
-        ticket = Ticket(priority, next(self._numbers), sound, options, loop.time(), loop.create_future())
-        insort(self._waiting, ticket, key=lambda waiting: waiting.place)
+        ticket = self._waiting.add(sound, options, claim)
         self._wake.set()
         heard = await ticket.result
         return heard if sound is audio else replace(heard, hypothesis=without_quiet(heard.hypothesis, audio))
+
+    def check(self, claim: Claim) -> None:
+        """Raise OverloadedError where something new would be refused; see `Lane`."""
+        self._waiting.check(claim, self._rate)
 
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         """Open a live stream for the length of a block; see `Lane`."""
@@ -163,37 +98,45 @@ class Batcher:
         """Return what goes on here."""
         return LaneState(len(self._waiting), len(self._running), self._places, self._meters)
 
-    def backlog_seconds(self) -> float:
-        """Return how long the engine will need for what is waiting."""
-        return sum(len(ticket.audio) for ticket in self._waiting) / SAMPLE_RATE / self._rate
-
     async def serve(self) -> None:
         """Feed the engine until cancelled; from then on every caller gets an error, none waits forever."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                for number in range(max(1, self._limits.workers)):
-                    tasks.create_task(self._work(), name=f"{self.info.name} worker {number}")
+                for number in range(self._workers):
+                    tasks.create_task(self._work(number), name=f"{self.info.name} worker {number}")
         finally:
             self._closed = True
             self._live.close()
-            for ticket in (*self._running.values(), *self._waiting):
+            for ticket in (*self._running, *self._waiting.empty()):
                 _fail(ticket, EngineError(UNLOADED))
 
-    async def _work(self) -> None:
+    async def _work(self, number: int) -> None:
         while True:
             if turns := self._live.take():
                 await self._live.run(turns)
                 continue
-            share = ceil(len(self._waiting) / max(1, self._limits.workers))
-            batch = take(self._waiting, self._limits, share)
-            if batch:
-                self._running |= {ticket.number: ticket for ticket in batch}
+            if batch := self._take(number):
+                self._running.update(batch)
                 await self._run(batch)
-                for ticket in batch:
-                    del self._running[ticket.number]
+                self._running.difference_update(batch)
             else:
                 self._wake.clear()
                 await self._wake.wait()
+
+    def _take(self, worker: int) -> list[Ticket]:
+        """Return the next batch of a worker. The first one of several leaves jobs to the others while requests come."""
+        share = ceil(len(self._waiting) / self._workers)
+        turn = TURN * self._rate / self._workers
+        batch = self._waiting.take(share, turn, spare=self._workers > 1 and worker == 0)
+        if not batch and len(self._waiting) and not self._nudged:
+            self._nudged = True
+            asyncio.get_running_loop().call_later(self._limits.reserve_seconds, self._nudge)
+        return batch
+
+    def _nudge(self) -> None:
+        """Have a worker that left jobs waiting look again."""
+        self._nudged = False
+        self._wake.set()
 
     async def _run(self, batch: Sequence[Ticket]) -> None:
         loop = asyncio.get_running_loop()
@@ -216,7 +159,8 @@ class Batcher:
 
     def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
-        self._rate += 0.1 * (max(1, self._limits.workers) * seconds / max(inference, 1e-4) - self._rate)
+        rate = self._workers * seconds / max(inference, 1e-4)
+        self._rate += (0.1 if self._rate else 1.0) * (rate - self._rate)
         self._measure(batch, seconds, inference)
         for ticket, hypothesis in zip(batch, heard, strict=True):
             self._meters.queue.add(started - ticket.submitted)

@@ -4,21 +4,23 @@ import asyncio
 from collections.abc import Awaitable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits, in_recording, join
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.engines.base import EngineInfo
 from nautilus.runtime.lane import Heard
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Priority, Waveform, Word
+from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform, Word
+
+LIVE: Final = Claim(Priority.LIVE)
 
 
 class Submit(Protocol):
     """`Lane.submit`."""
 
     def __call__(
-        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
+        self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False
     ) -> Awaitable[Heard]:
         """Return what the model heard in one waveform."""
         ...
@@ -36,7 +38,7 @@ class Ears:
 
     async def hear(self, waveform: Waveform, *, must: bool = True) -> Hypothesis:
         """Hear one window. Raises EngineError; OverloadedError unless it `must` be heard."""
-        heard = await self.submit(waveform, self.options, Priority.LIVE, admitted=must)
+        heard = await self.submit(waveform, self.options, LIVE, admitted=must)
         words = await self._spoken(heard.hypothesis.words, waveform)
         return Hypothesis(" ".join(word.text for word in words), words, heard.hypothesis.language)
 

@@ -15,9 +15,9 @@ from nautilus.errors import ModelDiedError, ModelLoadError
 from nautilus.observe import Count
 from nautilus.runtime import model_process as protocol
 from nautilus.runtime.arena import Arena, new_memory
-from nautilus.runtime.batcher import BatchLimits
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
+from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 

@@ -9,7 +9,7 @@ from nautilus.engines.base import EngineInfo, Live, Report
 from nautilus.errors import UnsupportedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.places import Places
-from nautilus.types import Hypothesis, Options, Priority, Waveform
+from nautilus.types import Claim, Hypothesis, Options, Waveform
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +67,16 @@ class Lane(Protocol):
         """What this model is and can do."""
         ...
 
-    async def submit(
-        self, audio: Waveform, options: Options, priority: Priority, /, *, admitted: bool = False
-    ) -> Heard:
+    async def submit(self, audio: Waveform, options: Options, claim: Claim, /, *, admitted: bool = False) -> Heard:
         """Return what the model heard in one waveform. Cancel to give up the place in the queue.
 
-        A full queue refuses with OverloadedError, but not what is `admitted`: the rest of a recording whose first
+        Raises OverloadedError as `check` does, but not for what is `admitted`: the rest of a recording whose first
         window was taken.
         """
+        ...
+
+    def check(self, claim: Claim, /) -> None:
+        """Raise OverloadedError where a new recording would be refused: its owner has too much waiting, or all have."""
         ...
 
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:

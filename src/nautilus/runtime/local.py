@@ -11,10 +11,11 @@ from typing import Any, cast
 import structlog
 
 from nautilus.engines.base import Engine, EngineInfo, Live, Report, StreamingEngine
-from nautilus.runtime.batcher import Batcher, BatchLimits, Transcribe
+from nautilus.runtime.batcher import Batcher, Transcribe
 from nautilus.runtime.calibrate import Sizing, cores, size
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.live import TakeSteps
+from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
 

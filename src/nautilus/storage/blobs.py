@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -245,12 +245,22 @@ async def put_hashed(blobs: Blobs, key: str, chunks: AsyncIterable[bytes]) -> tu
     """Store what `chunks` yields and return how many bytes that was, and their SHA-256 in hexadecimal."""
     digest = hashlib.sha256()
 
-    async def hashed() -> AsyncIterator[bytes]:
+    async def passed_on() -> AsyncIterator[bytes]:
         async for chunk in chunks:
             digest.update(chunk)
             yield chunk
 
-    return await blobs.put(key, hashed()), digest.hexdigest()
+    return await blobs.put(key, passed_on()), digest.hexdigest()
+
+
+async def hashed(blobs: Blobs, key: str) -> tuple[int, str]:
+    """Return how many bytes a blob has, and their SHA-256 in hexadecimal. Raises FileNotFoundError."""
+    digest, size = hashlib.sha256(), 0
+    async with aclosing(blobs.read(key)) as chunks:
+        async for chunk in chunks:
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
 
 
 def checked(key: str) -> str:

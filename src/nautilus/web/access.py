@@ -86,7 +86,7 @@ class Access:
             try:
                 await self._admit(scope, need, answer, places)
             except NautilusError as error:
-                await _refuse(error, scope, receive, answer.send)
+                await refuse(error, scope, receive, answer.send)
                 return
             await self._app(scope, receive, answer.send)
 
@@ -179,7 +179,8 @@ async def _of_secret(core: Core, value: str) -> Caller:
     return replace(caller, scopes=caller.scopes & {"stream"})
 
 
-async def _refuse(error: NautilusError, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(error: NautilusError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request, or an upgrade to a WebSocket, with what is wrong with it."""
     answer = errors.response(error)
     if scope["type"] == "websocket":
         await WebSocket(scope, receive, send).send_denial_response(answer)

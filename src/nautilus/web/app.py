@@ -34,6 +34,8 @@ from nautilus.web.access import Access
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
+from nautilus.web.openapi import describe
+from nautilus.web.origins import Origins
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
 
@@ -75,15 +77,17 @@ def create_app(
     rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
 
     def core_now() -> Core | None:
         return getattr(app.state, "core", None)
 
     required = keys_required(settings.access, settings.host)
     app.add_middleware(Access, settings=settings, core=core_now, required=required)
+    app.openapi = describe(app, required=required)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     meters = HttpMeters()
     app.state.metrics = Exposition(meters, core_now)
+    app.add_middleware(Origins, settings=settings, required=required)
     app.add_middleware(RequestContext, meters=meters)
     app.add_middleware(SecurityHeaders)
     if settings.cors.origins:  # outermost, so that a page may read refusals as well

@@ -6,6 +6,8 @@ from fastapi import APIRouter, Request, WebSocket
 
 from nautilus.access.secrets import PREFIX
 from nautilus.web.deps import CallerDep, CoreDep
+from nautilus.web.examples import ERRORS, answer
+from nautilus.web.schemas import ANYTHING, ref
 from nautilus.wire import client_secrets as wire
 
 router = APIRouter(tags=["live"])
@@ -27,8 +29,18 @@ _OLDER_BODY: Final[dict[str, Any]] = {
     }
 }
 
+_SECRET: Final = {"value": "ek_…", "expires_at": 1795456800}
+_MADE: Final[dict[int | str, dict[str, Any]]] = {
+    200: answer("The secret, and the session that it opens.", ref("Secret"), _SECRET | {"session": _SESSION}),
+    404: ERRORS[404],
+}
+_OLDER_MADE: Final[dict[int | str, dict[str, Any]]] = {
+    200: answer("The session, with its secret.", ANYTHING, {"client_secret": _SECRET}),
+    404: ERRORS[404],
+}
 
-@router.post("/v1/realtime/client_secrets", openapi_extra=_BODY)
+
+@router.post("/v1/realtime/client_secrets", openapi_extra=_BODY, responses=_MADE)
 async def mint(request: Request, core: CoreDep, caller: CallerDep) -> dict[str, Any]:
     """Make a secret for `/v1/realtime`, with the settings of the sessions that it opens, as OpenAI's API does."""
     asked = wire.read_request(await request.body())
@@ -37,7 +49,7 @@ async def mint(request: Request, core: CoreDep, caller: CallerDep) -> dict[str, 
     return wire.answer(asked, model, secret.value, secret.expires_at)
 
 
-@router.post("/v1/realtime/transcription_sessions", openapi_extra=_OLDER_BODY)
+@router.post("/v1/realtime/transcription_sessions", openapi_extra=_OLDER_BODY, responses=_OLDER_MADE)
 async def mint_older(request: Request, core: CoreDep, caller: CallerDep) -> dict[str, Any]:
     """Make a secret for `/v1/realtime`, as OpenAI's older API does; the body is the session's settings."""
     asked = wire.read_older_request(await request.body())

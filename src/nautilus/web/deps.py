@@ -8,6 +8,7 @@ from starlette.requests import HTTPConnection
 from nautilus.access.keys import Caller
 from nautilus.assembly import Core
 from nautilus.errors import NotReadyError
+from nautilus.types import Claim, Priority
 
 
 async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
@@ -34,6 +35,11 @@ async def _tenant(request: Request) -> str:
 def tenant_of(connection: HTTPConnection) -> str:
     """Return whose request or WebSocket this is."""
     return caller_of(connection).tenant
+
+
+def claim_of(connection: HTTPConnection) -> Claim:
+    """Return by what right a request waits: with others of its tenant, who take turns with other tenants."""
+    return Claim(Priority.REQUEST, tenant_of(connection))
 
 
 def key_of(connection: HTTPConnection) -> str | None:

@@ -13,12 +13,16 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException  # noqa: TID251 - to answer the framework's own, never to raise
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from nautilus import errors
 from nautilus.wire import openai_rest
 from nautilus.wire.openai_rest import error_body
 
 log = structlog.get_logger(__name__)
+
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+NOT_ALLOWED: Final = 405
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,10 @@ TABLE: Final[dict[type[errors.NautilusError], Row]] = {
     errors.AudioTooShortError: Row(400, "invalid_request_error"),
     errors.AudioTooLongError: Row(413, "invalid_request_error"),
     errors.UploadTooLargeError: Row(413, "invalid_request_error"),
+    errors.HeadTooLargeError: Row(431, "invalid_request_error"),
+    errors.BodyTooSlowError: Row(408, "invalid_request_error"),
+    errors.OriginRefusedError: Row(403, "invalid_request_error"),
+    errors.HostRefusedError: Row(403, "invalid_request_error"),
     errors.AddressRefusedError: Row(400, "invalid_request_error"),
     errors.FetchRefusedError: Row(400, "invalid_request_error"),
     errors.IdleError: Row(400, "invalid_request_error"),
@@ -98,6 +106,8 @@ def response(error: errors.NautilusError) -> JSONResponse:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.DeadlineError):
         headers["x-should-retry"] = "false"
+    if isinstance(error, errors.BodyTooSlowError):
+        headers["Connection"] = "close"  # nobody reads the rest
     return JSONResponse(error_body(error, row.kind, message), row.status, headers)
 
 
@@ -134,10 +144,22 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     """Answer the framework's own refusals: no such path, wrong method, a body that is no form."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class only
+    path = request.url.path[:200]
     known = {
-        404: f"There is no {request.method} {request.url.path}. See /docs for what there is.",
-        405: f"{request.url.path} does not take {request.method}. See /docs for what it takes.",
+        404: f"There is no {request.method} {path}. See /docs for what there is.",
+        NOT_ALLOWED: f"{path} does not take {request.method}. See /docs for what it takes.",
     }
     refused = errors.BadRequestError(known.get(error.status_code, str(error.detail)))
     body = error_body(refused, "invalid_request_error", str(refused))
-    return JSONResponse(body, error.status_code, error.headers)
+    headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == NOT_ALLOWED else error.headers
+    return JSONResponse(body, error.status_code, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods that a path takes: the framework names those of the first route that has it."""
+    routes = request.app.routes
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]

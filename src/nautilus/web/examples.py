@@ -3,6 +3,7 @@
 from typing import Any
 
 from nautilus.types import LEVELS
+from nautilus.web.schemas import TEXT, Schema, ref
 from nautilus.wire.forms import FORMATS, GRANULARITIES
 
 
@@ -40,7 +41,17 @@ def _form(*names: str) -> dict[str, Any]:
 def error(message: str, code: str, param: str | None = "file", kind: str = "invalid_request_error") -> dict[str, Any]:
     """Return an answer of OpenAI's shape."""
     error = {"message": message, "type": kind, "param": param, "code": code}
-    return {"content": {"application/json": {"example": {"error": error}}}}
+    return {"content": {"application/json": {"schema": ref("Error"), "example": {"error": error}}}}
+
+
+def answer(description: str, schema: Schema, example: Any) -> dict[str, Any]:
+    """Return a JSON answer with an example."""
+    return {"description": description, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def text(example: str) -> dict[str, Any]:
+    """Return an answer of another type, as OpenAPI has its content."""
+    return {"schema": TEXT, "example": example}
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -50,6 +61,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     | error("There is no model named 'x' on this server.", "model_not_found", "model"),
     413: {"description": "Too much audio, or too many bytes."}
     | error("The audio lasts longer than 21600 s; send it in shorter parts.", "audio_too_long"),
+    504: {"description": "It took too long; send shorter audio."}
+    | error("The request was given up after 3600 s; send shorter audio.", "deadline_exceeded", None, "server_error"),
     503: {"description": "Busy or loading; see Retry-After."}
     | error("Too many requests are waiting; retry in 2 s.", "overloaded", None, "server_error"),
 }
@@ -72,6 +85,7 @@ TRANSCRIBED: dict[int | str, dict[str, Any]] = {
         "description": "The transcript, in the format asked for; server-sent events with `stream=true`.",
         "content": {
             "application/json": {
+                "schema": {"anyOf": [ref("Text"), ref("VerboseText")]},
                 "examples": {
                     "json": {"value": {"text": _TEXT, "languages": [{"code": "en"}], "usage": _USAGE}},
                     "verbose_json": {
@@ -84,11 +98,11 @@ TRANSCRIBED: dict[int | str, dict[str, Any]] = {
                             "usage": _USAGE,
                         }
                     },
-                }
+                },
             },
-            "text/plain": {"example": _TEXT},
-            "application/x-subrip": {"example": f"1\n00:00:00,240 --> 00:00:01,040\n{_TEXT}\n"},
-            "text/vtt": {"example": f"WEBVTT\n\n00:00:00.240 --> 00:00:01.040\n{_TEXT}\n"},
+            "text/plain": text(_TEXT),
+            "application/x-subrip": text(f"1\n00:00:00,240 --> 00:00:01,040\n{_TEXT}\n"),
+            "text/vtt": text(f"WEBVTT\n\n00:00:00.240 --> 00:00:01.040\n{_TEXT}\n"),
             "text/event-stream": {"example": f'data: {{"type":"transcript.text.delta","delta":"{_TEXT}"}}\n\n'},
         },
     },
@@ -108,6 +122,7 @@ TOLD: dict[int | str, dict[str, Any]] = {
         "description": "Everything that is known of the transcript. Times are seconds from the recording's start.",
         "content": {
             "application/json": {
+                "schema": ref("Transcript"),
                 "example": {
                     "text": _TEXT,
                     "language": "en",
@@ -117,7 +132,7 @@ TOLD: dict[int | str, dict[str, Any]] = {
                     "audio": _FACTS,
                     "timings": {"decode": 0.002, "enhance": 0.0, "queue": 0.0, "inference": 0.012, "total": 0.016},
                     "warnings": [],
-                }
+                },
             }
         },
     },

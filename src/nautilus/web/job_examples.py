@@ -3,7 +3,8 @@
 from typing import Any, Final, TypeAlias
 
 from nautilus.types import LEVELS
-from nautilus.web.examples import ERRORS, error
+from nautilus.web.examples import ERRORS, answer, error, text
+from nautilus.web.schemas import ref
 from nautilus.wire.forms import FORMATS
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
@@ -71,10 +72,10 @@ _TOTAL: Final = {
 }
 
 
-def _json(description: str, example: Any, status: int = 200, **errors: Any) -> Responses:
+def _json(description: str, schema: str, example: Any, status: int = 200, **errors: Any) -> Responses:
     """Return a JSON answer with an example, and the refusals that go with it."""
-    answer = {"description": description, "content": {"application/json": {"example": example}}}
-    return {status: answer, **{int(name.removeprefix("e")): one for name, one in errors.items()}}
+    refusals: Responses = {int(name.removeprefix("e")): one for name, one in errors.items()}
+    return {status: answer(description, ref(schema), example), **refusals}
 
 
 def _page(example: dict[str, Any]) -> dict[str, Any]:
@@ -105,7 +106,9 @@ _FULL: Final = {"description": "You have had your share for now; see Retry-After
     "1000 jobs wait or run already; send more when some are done.", "rate_limit_exceeded", None, "rate_limit_error"
 )
 
-SUBMITTED: Final = _json("The job, accepted: it is not lost any more. `Location` is its address.", _QUEUED, 202) | {
+SUBMITTED: Final = _json(
+    "The job, accepted: it is not lost any more. `Location` is its address.", "Job", _QUEUED, 202
+) | {
     400: ERRORS[400],
     404: ERRORS[404],
     409: _refusal("The Idempotency-Key was used for another request.", "Choose a new one.", "job_conflict", None),
@@ -113,27 +116,34 @@ SUBMITTED: Final = _json("The job, accepted: it is not lost any more. `Location`
     429: _FULL,
     503: ERRORS[503],
 }
-JOBS: Final = _json("A page of jobs.", _page(_RUNNING))
-JOB: Final = _json("The job.", _RUNNING, e404=_NO_JOB)
-FILES: Final = _json("A page of the job's files.", _page(_FILE), e404=_NO_JOB)
+JOBS: Final = _json("A page of jobs.", "Jobs", _page(_RUNNING), e404=_NO_JOB)
+JOB: Final = _json("The job.", "Job", _RUNNING, e404=_NO_JOB)
+FILES: Final = _json("A page of the job's files.", "JobFiles", _page(_FILE), e404=_NO_JOB)
 RESULT: Final[Responses] = {
     200: {
         "description": "The transcript; of many files, JSON lines in their order.",
         "content": {
-            "application/json": {"example": {"text": "good morning", "usage": {"type": "duration", "seconds": 2}}},
-            "text/plain": {"example": "good morning"},
-            "application/x-subrip": {"example": "1\n00:00:00,240 --> 00:00:01,040\ngood morning\n"},
-            "text/vtt": {"example": "WEBVTT\n\n00:00:00.240 --> 00:00:01.040\ngood morning\n"},
-            "application/x-ndjson": {"example": '{"id":0,"name":"a.mp3","status":"completed","result":{"text":"…"}}\n'},
+            "application/json": {
+                "schema": {"anyOf": [ref("Text"), ref("VerboseText")]},
+                "example": {"text": "good morning", "usage": {"type": "duration", "seconds": 2}},
+            },
+            "text/plain": text("good morning"),
+            "application/x-subrip": text("1\n00:00:00,240 --> 00:00:01,040\ngood morning\n"),
+            "text/vtt": text("WEBVTT\n\n00:00:00.240 --> 00:00:01.040\ngood morning\n"),
+            "application/x-ndjson": text('{"id":0,"name":"a.mp3","status":"completed","result":{"text":"…"}}\n'),
         },
     },
     404: _NO_JOB,
     409: _refusal("There is no result yet.", "The file is queued; its result is not there yet.", "job_conflict", None),
     410: _GONE,
 }
-CANCELLED: Final = _json("The job as it is now.", _RUNNING | {"status": "cancelled"}, e404=_NO_JOB, e409=_CONFLICT)
-RETRIED: Final = _json("The job, queued again.", _QUEUED, 202, e404=_NO_JOB, e409=_CONFLICT)
-DELETED: Final = _json("It is gone.", {"id": _ID, "object": "transcription.job", "deleted": True}, e404=_NO_JOB)
+CANCELLED: Final = _json(
+    "The job as it is now.", "Job", _RUNNING | {"status": "cancelled"}, e404=_NO_JOB, e409=_CONFLICT
+)
+RETRIED: Final = _json("The job, queued again.", "Job", _QUEUED, 202, e404=_NO_JOB, e409=_CONFLICT)
+DELETED: Final = _json(
+    "It is gone.", "Deleted", {"id": _ID, "object": "transcription.job", "deleted": True}, e404=_NO_JOB
+)
 EVENTS: Final[Responses] = {
     200: {
         "description": "Server-sent events, until the job has ended.",
@@ -143,6 +153,7 @@ EVENTS: Final[Responses] = {
 }
 UPLOAD_BEGUN: Final = _json(
     "PUT the recording to `url` as the body, then name the `id` in a job.",
+    "Upload",
     {
         "id": _UPLOAD,
         "object": "upload",
@@ -156,25 +167,27 @@ UPLOAD_BEGUN: Final = _json(
 )
 UPLOADED: Final = _json(
     "It is there.",
+    "Upload",
     {"id": _UPLOAD, "object": "upload", "name": "meeting.mp4", "bytes": 734003200, "expires_at": 1795543200},
     e404=_NO_UPLOAD,
     e413=ERRORS[413],
 )
 UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
-        "required": True,
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
-LETTERS: Final = _json("A page of webhooks that were given up.", _page(_LETTER))
+LETTERS: Final = _json("A page of webhooks that were given up.", "Deliveries", _page(_LETTER))
 REDELIVERED: Final = _json(
     "It is on its way.",
+    "Delivery",
     {"id": _LETTER["id"], "object": "webhook.delivery", "status": "pending"},
     202,
     e404=_NO_LETTER,
 )
 USAGE: Final = _json(
     "Totals by day, key and model.",
+    "Usage",
     {"object": "list", "since": "2026-10-24", "until": "2026-11-23", "data": [_TOTAL]},
 )
 

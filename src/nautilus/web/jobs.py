@@ -1,7 +1,6 @@
 """`/v1/audio/transcriptions/jobs`: begin jobs, watch them, read their results."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Final, cast
 
@@ -23,11 +22,14 @@ from nautilus.web.multipart import Parts
 from nautilus.wire import openai_rest
 from nautilus.wire.forms import Format, TranscriptionForm, read_form
 from nautilus.wire.jobs import JobForm, read_job_form, read_json_body
+from nautilus.wire.untrusted import read_json
 
 PATH: Final = "/v1/audio/transcriptions/jobs"
 MAX_FIELD_BYTES: Final = 64 * 1024**2
 """Of one text field: a manifest of 10,000 addresses fits in."""
 MAX_PAGE: Final = 1000
+MOST_NUMBER: Final = 2**31 - 1
+"""Of a file or an event: what a column of the database takes."""
 
 router = APIRouter(prefix=PATH, tags=["jobs"])
 
@@ -90,7 +92,7 @@ async def files(
     tenant: TenantDep,
     job_id: str,
     status: Status | None = None,
-    after: int = -1,
+    after: Annotated[int, Query(ge=-1, le=MOST_NUMBER)] = -1,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
 ) -> JSONResponse:
     """List a job's files in order; `after` is the number of the last one of the page before."""
@@ -104,7 +106,7 @@ async def result(
     core: CoreDep,
     tenant: TenantDep,
     job_id: str,
-    file: int | None = None,
+    file: Annotated[int | None, Query(ge=0, le=MOST_NUMBER)] = None,
     response_format: Format | None = None,
     partial: PartialDep = False,
 ) -> Response:
@@ -140,7 +142,7 @@ async def delete(core: CoreDep, caller: CallerDep, job_id: str) -> JSONResponse:
 
 @router.get("/{job_id}/events", responses=examples.EVENTS)
 async def events(
-    core: CoreDep, tenant: TenantDep, job_id: str, last_event_id: Annotated[int, Header()] = 0
+    core: CoreDep, tenant: TenantDep, job_id: str, last_event_id: Annotated[int, Header(ge=0, le=MOST_NUMBER)] = 0
 ) -> Response:
     """Stream what happens to a job; a client that reconnects with `Last-Event-ID` misses nothing."""
     await core.jobs.get(tenant, job_id)
@@ -181,9 +183,9 @@ async def _body(request: Request) -> bytes:
 
 def _read_json(body: bytes) -> JobForm:
     try:
-        said = json.loads(body)
+        said = read_json(body)
     except ValueError:
-        raise BadRequestError("The body is not JSON.") from None
+        raise BadRequestError("The body is no JSON in UTF-8, or nested too deeply.") from None
     if not isinstance(said, dict):
         raise BadRequestError("The body must be a JSON object.")
     return read_job_form(read_json_body(said))

@@ -1,5 +1,6 @@
 """What happens around every request: an id, a bounded body, its time, one log line. Pure ASGI."""
 
+import asyncio
 import os
 import re
 import time
@@ -10,8 +11,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nautilus.access.keys import Caller
-from nautilus.errors import UploadTooLargeError
+from nautilus.errors import BodyTooSlowError, UploadTooLargeError
+from nautilus.settings import HttpLimits
 from nautilus.web import errors
+from nautilus.web.access import WITH_AUDIO, route_path
 from nautilus.web.metrics import NO_ROUTE, HttpMeters
 
 log = structlog.get_logger("nautilus.access")
@@ -37,6 +40,9 @@ EXPOSED: Final = (
     "x-ratelimit-reset-requests",
 )
 """Headers of answers that pages of other origins may read."""
+MOST_WORDS: Final = 1024**2
+"""Bytes of a body that brings no recordings."""
+MOST_DIGITS: Final = 18
 QUIET = ("/health", "/v1/health", "/metrics")
 """Paths that are asked too often to log."""
 
@@ -103,11 +109,12 @@ class SecurityHeaders:
 
 
 class BodyLimit:
-    """Refuses bodies of more bytes than allowed, to all or to a key, by their declared length or as they come."""
+    """Refuses bodies that are too large, by their declared length or as they come, and those that come too slowly."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, limits: HttpLimits) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request; see ASGI."""
@@ -115,19 +122,62 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "0")
-        own: Caller | None = scope.get("state", {}).get("caller")
-        most = min(self._max_bytes, own.limits.upload_bytes or self._max_bytes) if own else self._max_bytes
-        if declared.isdigit() and int(declared) > most:
+        most = self._most(scope)
+        if declared.isascii() and declared.isdigit() and int(declared[:MOST_DIGITS]) > most:
             await errors.response(UploadTooLargeError(most))(scope, receive, send)
             return
-        read = 0
+        body = _Body(receive, most, self._limits)
+        await self._app(scope, body.receive, send)
 
-        async def receive_counted() -> Message:
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > most:
-                raise UploadTooLargeError(most)
-            return message
+    def _most(self, scope: Scope) -> int:
+        if not brings_recordings(scope):
+            return min(self._max_bytes, MOST_WORDS)
+        own: Caller | None = scope.get("state", {}).get("caller")
+        return min(self._max_bytes, own.limits.upload_bytes or self._max_bytes) if own else self._max_bytes
 
-        await self._app(scope, receive_counted, send)
+
+class _Body:
+    """A body as it comes."""
+
+    def __init__(self, receive: Receive, most: int, limits: HttpLimits) -> None:
+        self._receive = receive
+        self._most = most
+        self._limits = limits
+        self._read = 0
+        self._waited = 0.0
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """Wait for the next piece, or for the client's end once the body is whole. Raises what is wrong with it."""
+        if self._whole:
+            return await self._receive()
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(patience(self._read, self._waited, self._limits)):
+                message = await self._receive()
+        except TimeoutError:
+            waited = self._waited + time.perf_counter() - started
+            raise BodyTooSlowError(self._read, waited) from None
+        self._waited += time.perf_counter() - started
+        self._whole = not message.get("more_body", False)
+        self._read += len(message.get("body", b""))
+        if self._read > self._most:
+            raise UploadTooLargeError(self._most)
+        return message
+
+
+def patience(read: int, waited: float, limits: HttpLimits) -> float:
+    """Return for how many seconds the next piece of a body is waited for, which has brought so much in such a time.
+
+    The server's own slowness is no part of it: who waits for the store is not waited for.
+    """
+    if not limits.body_rate:
+        return limits.body_idle
+    earned = limits.body_idle + read / limits.body_rate
+    return max(0.0, min(limits.body_idle, earned - waited))
+
+
+def brings_recordings(scope: Scope) -> bool:
+    """Return whether a request's body may be as long as recordings are."""
+    path = route_path(scope)
+    return path in WITH_AUDIO or (scope["method"] == "PUT" and path.startswith("/v1/uploads/"))

@@ -4,10 +4,11 @@ Starlette's own form parser spools each file first, which is right for one recor
 """
 
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -32,7 +33,16 @@ class Part:
             value += chunk
             if len(value) > at_most:
                 raise BadRequestError(f"The field '{self.name}' is longer than {at_most} bytes.", self.name)
-        return value.decode("utf-8", "replace")
+        return _readable(bytes(value))
+
+
+@contextmanager
+def read_as_form() -> Iterator[None]:
+    """Blame the caller for what the parser does not take."""
+    try:
+        yield
+    except FormParserError as error:
+        raise BadRequestError(f"The body is no valid multipart/form-data: {str(error)[:200]}.", "file") from error
 
 
 class Parts:
@@ -48,18 +58,19 @@ class Parts:
         self._begun: deque[str] = deque()
         """What parts that have begun are called by, the Content-Disposition of each."""
         self._events: deque[tuple[str, bytes]] = deque()
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_header_field": self._on_header,
-                "on_header_value": self._on_value,
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": lambda data, start, end: self._events.append(("data", data[start:end])),
-                "on_part_end": lambda: self._events.append(("end", b"")),
-                "on_end": lambda: self._events.append(("over", b"")),
-            },
-        )
+        with read_as_form():
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_header_field": self._on_header,
+                    "on_header_value": self._on_value,
+                    "on_header_end": self._on_header_end,
+                    "on_headers_finished": self._on_headers_finished,
+                    "on_part_data": lambda data, start, end: self._events.append(("data", data[start:end])),
+                    "on_part_end": lambda: self._events.append(("end", b"")),
+                    "on_end": lambda: self._events.append(("over", b"")),
+                },
+            )
 
     async def __aiter__(self) -> AsyncIterator[Part]:
         """Give each part. Raises BadRequestError for a body that is none, or that ends too early."""
@@ -88,9 +99,8 @@ class Parts:
                 chunk = await anext(self._stream, None)
                 if chunk is None:
                     raise BadRequestError("The body ended too early; send it whole.", "file")
-                self._parser.write(chunk)
-            except MultipartParseError as error:
-                raise BadRequestError(f"The body is no valid multipart/form-data: {error}.", "file") from error
+                with read_as_form():
+                    self._parser.write(chunk)
             except ClientDisconnect:
                 raise BadRequestError("The body ended too early; send it whole.", "file") from None
         return self._events.popleft()
@@ -117,4 +127,9 @@ class Parts:
         if b"name" not in options:
             raise BadRequestError("A part of the body has no name.", "file")
         file = options.get(b"filename")
-        return options[b"name"].decode("utf-8", "replace"), None if file is None else file.decode("utf-8", "replace")
+        return _readable(options[b"name"]), None if file is None else _readable(file)
+
+
+def _readable(data: bytes) -> str:
+    """Return text that can be stored anywhere: no database keeps a NUL."""
+    return data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -13,6 +13,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from nautilus import errors as failures
+from nautilus.access.keys import Caller
 from nautilus.assembly import Core
 from nautilus.audio.pcm import PcmStream
 from nautilus.errors import IdleError, NautilusError, NotReadyError, UnreadError
@@ -73,7 +74,7 @@ async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> N
         async with core.limiter.place("streams", caller):
             with noted(websocket, core, "stream", core.resolve(query.model)) as used:
                 try:
-                    await _hear(core, query, conversation, core.limiter.charge_to(caller))
+                    await _hear(core, query, conversation, caller)
                 finally:
                     used.seconds = conversation.seconds
 
@@ -89,7 +90,7 @@ async def _resume(websocket: WebSocket, core: Core, name: str, after: int) -> No
     await _carry(websocket, core, conversation, hold, greeting=live.resumed(conversation.greeting, after))
 
 
-async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation, charge: Charge) -> None:
+async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation, caller: Caller) -> None:
     """Hear a conversation to its end, whichever connections carry it."""
     limits = core.settings.stream
     async with core.pool.lease(core.resolve(query.model)) as lane:
@@ -105,23 +106,23 @@ async def _hear(core: Core, query: live.StreamQuery, conversation: Conversation,
 
         async with (
             lane.stream(look_ahead, options) as heard,
-            _sound(core, query) as sound,
+            _sound(core, query, caller.tenant) as sound,
             longest_time(limits, warn, lambda: conversation.end("longest")),
         ):
             conversation.greeting = live.ready(lane.info.name, look_ahead, conversation.id)
             await conversation.tell(conversation.greeting)
-            watch = Watch(core.meters.streams, charge)
+            watch = Watch(core.meters.streams, core.limiter.charge_to(caller))
             commands = watch.commands(conversation.commands(sound))
             await converse(commands, watch.events(tell), heard, limits, conversation.ending, second)
         await conversation.tell(live.end(conversation.reason))
 
 
 @asynccontextmanager
-async def _sound(core: Core, query: live.StreamQuery) -> AsyncIterator[Sound]:
+async def _sound(core: Core, query: live.StreamQuery, owner: str) -> AsyncIterator[Sound]:
     if isinstance(query.sound, live.RawFormat):
         yield RawSound(PcmStream(query.sound.encoding, query.sound.rate), core.threads)
         return
-    async with core.sandbox.listen(query.sound) as sound:
+    async with core.sandbox.listen(query.sound, owner) as sound:
         yield sound
 
 

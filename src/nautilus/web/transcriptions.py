@@ -16,8 +16,9 @@ from nautilus.hearing import Piece, Task
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
-from nautilus.web.deps import CoreDep
+from nautilus.web.deps import CoreDep, claim_of
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
+from nautilus.web.multipart import read_as_form
 from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
 from nautilus.wire.forms import TranscriptionForm, read_form
@@ -88,7 +89,8 @@ async def read_upload(request: Request) -> Upload:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise BadRequestError("Send the recording as multipart/form-data with the field 'file'.", "file")
-    parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    with read_as_form():
+        parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
     try:
         file = _only_file(parsed)
         form = read_form((name, value) for name, value in parsed.multi_items() if isinstance(value, str))
@@ -109,7 +111,7 @@ def _only_file(parsed: FormData) -> BinaryIO:
 
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
-    task = core.offer.task(upload.form, translate_to)
+    task = core.offer.task(upload.form, claim_of(request), translate_to)
     try:
         with noted(request, core, "request", task.model) as used:
             transcript = await _answered(request, core, upload, task)
@@ -165,7 +167,7 @@ class _Told:
 
 def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
-    task = core.offer.task(form)
+    task = core.offer.task(form, claim_of(request))
 
     async def produce(emit: openai_rest.EmitText) -> None:
         with _closing(upload), noted(request, core, "request", task.model) as used, billed(request, core) as bill:

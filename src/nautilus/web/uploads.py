@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/uploads", tags=["jobs"])
 class NewUpload(BaseModel):
     """What is going to be sent."""
 
-    name: str = Field(min_length=1, max_length=500, description="What the recording is called.")
+    name: str = Field(min_length=1, max_length=500, pattern=r"^[^\x00]*$", description="What the recording is called.")
 
 
 @router.post("", status_code=201, responses=examples.UPLOAD_BEGUN)

@@ -1,6 +1,7 @@
 """`GET /v1/usage`, and how requests and live streams note theirs."""
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from datetime import date
 from typing import Annotated, Final, Literal, TypeAlias
 
 from fastapi import APIRouter, Query
+from pydantic import BeforeValidator
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocketDisconnect
@@ -24,6 +26,17 @@ from nautilus.web.disconnect import ClientGoneError
 
 Kind: TypeAlias = Literal["request", "stream"]
 
+
+def _read_day(given: str) -> date:
+    """Read a day as it is documented: pydantic takes seconds since 1970 as well."""
+    if not DAY.fullmatch(given):
+        raise ValueError("write it as YYYY-MM-DD")
+    return date.fromisoformat(given)
+
+
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+Day: TypeAlias = Annotated[date, BeforeValidator(_read_day)]
+
 CLIENT_GONE: Final = 499
 """The status of what its client did not wait for, as nginx has it."""
 
@@ -34,8 +47,8 @@ router = APIRouter(tags=["usage"])
 async def usage(
     core: CoreDep,
     tenant: TenantDep,
-    since: Annotated[date | None, Query(description="First day, UTC; a month before the last one if left out.")] = None,
-    until: Annotated[date | None, Query(description="Last day, UTC; today if left out.")] = None,
+    since: Annotated[Day | None, Query(description="First day, UTC; a month before the last one if left out.")] = None,
+    until: Annotated[Day | None, Query(description="Last day, UTC; today if left out.")] = None,
 ) -> JSONResponse:
     """Return what you used on each day, by key and model: requests, live streams and jobs; seconds of audio."""
     period = read_period(since, until)

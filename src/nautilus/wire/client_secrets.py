@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from nautilus.errors import BadRequestError, UnsupportedError
 from nautilus.wire.openai_realtime import Body, RealtimeSession, update
+from nautilus.wire.untrusted import read_json
 
 SECONDS: Final = range(10, 7201)
 USUAL_SECONDS: Final = 600
@@ -76,7 +77,7 @@ def secret_of(authorization: str, subprotocols: list[str]) -> str | None:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        given = json.loads(body or b"{}")
+        given = read_json(body or b"{}")
     except ValueError:
         given = None
     if not isinstance(given, dict):

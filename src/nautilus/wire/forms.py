@@ -5,7 +5,6 @@ in a string are taken as well. Fields that cannot be honoured raise, or are name
 silently.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeVar, get_args
@@ -14,6 +13,7 @@ from nautilus.errors import BadRequestError, UnsupportedError
 from nautilus.types import LEVELS, MAX_KEYWORD_CHARACTERS, MAX_KEYWORDS, Level
 from nautilus.wire.languages import language_code
 from nautilus.wire.prompt import expected_words
+from nautilus.wire.untrusted import read_json
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Granularity = Literal["word", "segment"]
@@ -25,6 +25,7 @@ SINGLE: Final = frozenset(
 REPEATED: Final = frozenset({"languages", "keywords", "timestamp_granularities", "include"})
 SPEAKERS: Final = frozenset({"known_speaker_names", "known_speaker_references"})
 MAX_CHANNEL: Final = 64
+MOST_DIGITS: Final = 9
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -106,7 +107,7 @@ def _chunking(value: str) -> dict[str, str]:
     if value in ("auto", ""):
         return {}
     try:
-        return {str(key): str(item) for key, item in json.loads(value).items()}
+        return {str(key): str(item) for key, item in read_json(value).items()}
     except (ValueError, AttributeError):
         raise BadRequestError(
             'chunking_strategy is "auto" or an object such as {"type": "server_vad"}.', "chunking_strategy"
@@ -154,14 +155,14 @@ def _temperature(value: str | None) -> float:
     except ValueError:
         temperature = -1.0
     if not 0.0 <= temperature <= 1.0:
-        raise BadRequestError(f"temperature must be a number from 0 to 1, not '{value}'.", "temperature")
+        raise BadRequestError(f"temperature must be a number from 0 to 1, not '{str(value)[:50]}'.", "temperature")
     return temperature
 
 
 def _channel(value: str | None) -> int | None:
     if value is None or value in ("", "mix"):
         return None
-    if not value.isascii() or not value.isdigit() or int(value) >= MAX_CHANNEL:
+    if not value.isascii() or not value.isdigit() or int(value[:MOST_DIGITS]) >= MAX_CHANNEL:
         raise BadRequestError(f"channel must be a number from 0, or mix, not '{value[:50]}'.", "channel")
     return int(value)
 

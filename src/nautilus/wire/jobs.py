@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from nautilus.errors import BadRequestError
 from nautilus.wire.forms import TranscriptionForm, read_form
+from nautilus.wire.untrusted import read_json
 
 OWN: Final = frozenset({"url", "upload", "manifest", "metadata", "webhook_url", "priority"})
 
@@ -87,7 +88,7 @@ def read_manifest(text: str) -> list[Row]:
 def _row(number: int, line: str) -> Row:
     name = f"line {number}"
     try:
-        said = json.loads(line)
+        said = read_json(line)
     except ValueError:
         return Row(name, error=f"Line {number} of the manifest is not JSON.")
     if not isinstance(said, dict):
@@ -102,7 +103,7 @@ def _row(number: int, line: str) -> Row:
 
 def _object(value: str) -> dict[str, Any]:
     try:
-        read = json.loads(value or "{}")
+        read = read_json(value or "{}")
     except ValueError:
         read = None
     if not isinstance(read, dict):

@@ -3,7 +3,6 @@
 Binary messages are sound. Every event has a number of its own (`seq`); times are seconds of the stream.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
@@ -13,6 +12,7 @@ from nautilus.audio.pcm import ENCODINGS, RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.types import SAMPLE_RATE, Word
 from nautilus.wire.languages import language_code
+from nautilus.wire.untrusted import read_json
 
 DELAYS: Final = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's words for how long a model may wait for what comes next."""
@@ -85,7 +85,7 @@ def look_ahead_for(delay: str, known: Sequence[float]) -> float:
 def read_message(text: str) -> Wish:
     """Read a client's text message. Raises BadRequestError."""
     try:
-        wish = json.loads(text)["type"]
+        wish = read_json(text)["type"]
     except (ValueError, TypeError, KeyError):
         wish = None
     for known in WISHES:

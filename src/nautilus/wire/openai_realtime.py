@@ -6,7 +6,6 @@ older dialect (`transcription_session.update`) the flat session is understood to
 
 import base64
 import binascii
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from nautilus.audio.pcm import RATES, Encoding
 from nautilus.errors import BadRequestError
 from nautilus.wire import nvidia_realtime
 from nautilus.wire.live import DELAYS, USUAL_DELAY
+from nautilus.wire.untrusted import read_json
 
 Body = dict[str, Any]
 
@@ -138,7 +138,7 @@ class RealtimeSession:
 def read_event(text: str) -> Body:
     """Read a client's message. Raises BadRequestError."""
     try:
-        event = json.loads(text)
+        event = read_json(text)
     except ValueError:
         event = None
     if not isinstance(event, dict) or not isinstance(event.get("type"), str):
@@ -173,8 +173,20 @@ def update(session: RealtimeSession, event: Mapping[str, Any]) -> RealtimeSessio
     if "turn_detection" in sound:
         session = replace(session, vad=_vad(sound["turn_detection"], session.vad or ServerVad()))
     if "include" in given:
-        session = replace(session, logprobs=INCLUDE_LOGPROBS in (given["include"] or ()))
+        session = replace(session, logprobs=_includes_logprobs(given["include"]))
     return session
+
+
+def _includes_logprobs(given: object) -> bool:
+    if given is not None and not isinstance(given, list):
+        raise BadRequestError("include must be a list.", "session.include")
+    return INCLUDE_LOGPROBS in (given or ())
+
+
+def _text(given: object, name: str) -> str | None:
+    if given is not None and not isinstance(given, str):
+        raise BadRequestError(f"{name} must be a text.", f"session.audio.input.transcription.{name}")
+    return given
 
 
 def _object(value: object, name: str) -> Body:
@@ -185,9 +197,9 @@ def _object(value: object, name: str) -> Body:
 
 def _format(given: object) -> tuple[Encoding, int]:
     name = given.get("type") if isinstance(given, dict) else given
-    if name not in FORMATS:
+    if not isinstance(name, str) or name not in FORMATS:
         raise BadRequestError(f"format must be one of {', '.join(FORMATS)}.", "session.audio.input.format")
-    encoding, usual = FORMATS[str(name)]
+    encoding, usual = FORMATS[name]
     rate = given.get("rate", usual) if isinstance(given, dict) else usual
     if encoding != "pcm16":
         return encoding, TELEPHONE
@@ -200,8 +212,8 @@ def _transcription(session: RealtimeSession, given: Body) -> RealtimeSession:
     delay = given.get("delay", session.delay) or USUAL_DELAY
     if delay not in DELAYS:
         raise BadRequestError(f"delay must be one of {', '.join(DELAYS)}.", "session.audio.input.transcription.delay")
-    language = given.get("language", session.language)
-    return replace(session, model=given.get("model", session.model), language=language, delay=delay)
+    language = _text(given.get("language", session.language), "language")
+    return replace(session, model=_text(given.get("model", session.model), "model"), language=language, delay=delay)
 
 
 def _vad(given: object, before: ServerVad) -> ServerVad | None:

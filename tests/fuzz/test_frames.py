@@ -1,0 +1,82 @@
+"""Random conversations beside one that is right: what that one hears stays the same, and nothing is left of the others.
+
+`make fuzz-frames` holds thousands; here are some, always the same.
+"""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import httpx
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.engines.sounds import sample, silence
+from tests.fuzz.frames import BINARY, PING, TEXT, frame, fuzz_frames, handshake
+from tests.fuzz.serving import Serving, serving
+from tests.web.test_stream import HEARD, finals, pcm
+
+SOUND = pcm(np.concatenate([sample(), silence(1.5)]))
+MOST_GROWTH = 64 * 1024**2
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Serving]:
+    with serving(STREAM__RESUME="0") as server:
+        yield server
+
+
+async def neighbour(url: str) -> list[str]:
+    """Hold a conversation that is right, while others are not."""
+    async with connect(
+        f"{url.replace('http', 'ws')}/v1/stream?delay=xhigh", compression=None, proxy=None
+    ) as connection:
+        for place in range(0, len(SOUND), 3200):
+            await connection.send(SOUND[place : place + 3200])
+            await asyncio.sleep(0.02)
+        await connection.send('{"type": "end"}')
+        return finals([json.loads(message) async for message in connection])
+
+
+@pytest.mark.timeout(120)
+async def test_no_conversation_harms_another(server: Serving) -> None:
+    assert await neighbour(server.url) == [HEARD]
+    before = server.descriptors()
+    async with asyncio.TaskGroup() as tasks:
+        beside = tasks.create_task(neighbour(server.url))
+        fuzzing = tasks.create_task(fuzz_frames(server.url, seed=1, numbers=range(150)))
+    assert fuzzing.result().failures == []
+    assert beside.result() == [HEARD]
+    assert server.faults() == []
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        while (await client.get("/health/ready")).json()["streams"]["open"]:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.05)
+    assert server.descriptors() <= before + 4  # decoders at rest, and connections that are kept alive
+
+
+async def flood(server: Serving, data: bytes, megabytes: int) -> None:
+    """Send the same again and again, and read nothing, until it is all sent or the server has had enough."""
+    reader, writer = await handshake(server.url, "stream")
+    try:
+        for _ in range(megabytes * 1024**2 // len(data)):
+            writer.write(data)
+            async with asyncio.timeout(5):
+                await writer.drain()
+    except (OSError, TimeoutError):
+        pass
+    finally:
+        writer.transport.abort()
+        del reader
+
+
+@pytest.mark.parametrize(
+    "data",
+    [frame(PING, bytes(125)) * 512, frame(0, b"", fin=False) * 8192, frame(TEXT, b"", fin=False) * 8192],
+    ids=["pings", "empty fragments", "beginnings"],
+)
+async def test_who_sends_much_and_reads_nothing_takes_no_memory(server: Serving, data: bytes) -> None:
+    before = server.memory()
+    await flood(server, frame(BINARY, b"", fin=False) + data if data[0] == 0 else data, megabytes=24)
+    assert server.memory() < before + MOST_GROWTH
+    assert server.faults() == []
