@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from nautilus.assembly import Core, assemble
-from nautilus.cli import machine, trials
+from nautilus.cli import machine, surroundings, trials
 from nautilus.cli.findings import Finding, ok
-from nautilus.errors import ConfigurationError, NautilusError
+from nautilus.errors import ConfigurationError, NautilusError, first_error
 from nautilus.observe import configure_logging
 from nautilus.settings import Settings, load_settings
 
@@ -31,7 +31,14 @@ LOOKS: Final[tuple[Callable[[Settings], Iterable[Finding]], ...]] = (
     machine.port,
     machine.models,
 )
-TRIALS: Final[tuple[Callable[[Core], AsyncIterator[Finding]], ...]] = (trials.decoder, trials.hearing, trials.storage)
+TRIALS: Final[tuple[Callable[[Core], AsyncIterator[Finding]], ...]] = (
+    trials.decoder,
+    trials.hearing,
+    trials.storage,
+    surroundings.database_clock,
+    surroundings.keys,
+    surroundings.redis,
+)
 
 MARKS: Final = {"ok": "[green]OK[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
 
@@ -46,8 +53,9 @@ async def examine(model: str | None = None) -> list[Finding]:
     configure_logging(settings.log_level, settings.log_format)
     findings = [ok("settings", "valid"), *_look(settings)]
     try:
-        async with assemble(settings) as core:
-            findings += [finding for trial in TRIALS async for finding in trial(core)]
+        with first_error():
+            async with assemble(settings) as core:
+                findings += [finding for trial in TRIALS async for finding in trial(core)]
     except NautilusError as error:
         if not any(finding.state == "problem" for finding in findings):  # else the cause has been told
             findings.append(Finding("start", "problem", str(error)))

@@ -43,6 +43,11 @@ async def decoder(core: Core) -> AsyncIterator[Finding]:
         yield Finding(
             "decoder", "problem", "took a damaged file for a recording", "Install av again: pip install -U av"
         )
+    if core.sandbox.sealed:
+        yield ok("sandbox", "decoders are sealed: they can open neither files nor connections")
+    elif core.sandbox.sealed is not None:
+        advice = "Serve strangers from Linux (x86-64 or ARM), in a container or a unit that allows seccomp filters."
+        yield Finding("sandbox", "warning", "decoders are not sealed: there are no seccomp filters here", advice)
 
 
 async def hearing(core: Core) -> AsyncIterator[Finding]:

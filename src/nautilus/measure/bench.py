@@ -83,15 +83,16 @@ def rounds_table(rounds: Sequence[Round]) -> Table:
 
 
 async def _alone(server: Target, files: Sequence[Path]) -> list[Clip]:
-    connection = Connection(Address.of(server.url))
+    address = Address.of(server.url)
+    connection = Connection(address)
     clips = []
     for file in files:
-        reply = await connection.ask(upload(server, "/transcribe", file, {}))
+        reply = await connection.ask(upload(address, "/transcribe", file, {}, server.headers))
         if reply.status in CLOSED:
             raise BadRequestError(str(json.loads(reply.body)["error"]["message"]))
         if reply.status == OK:
             document = json.loads(reply.body)
-            request = upload(server, "/v1/audio/transcriptions", file, {})
+            request = upload(address, "/v1/audio/transcriptions", file, {}, server.headers)
             clips.append(Clip(request, document["audio"]["duration"], document["text"]))
     connection.close()
     return clips

@@ -78,9 +78,10 @@ class Connection:
             self._streams = None
 
 
-def upload(server: Target, path: str, file: Path, fields: dict[str, str]) -> bytes:
+def upload(
+    address: Address, path: str, file: Path, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
+) -> bytes:
     """Return a whole multipart request for one file."""
-    address = Address.of(server.url)
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
         for name, value in fields.items()
@@ -90,7 +91,7 @@ def upload(server: Target, path: str, file: Path, fields: dict[str, str]) -> byt
         "Content-Type: application/octet-stream\r\n\r\n"
     )
     body = "".join(parts).encode() + file.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
-    own = "".join(f"{name}: {value}\r\n" for name, value in server.headers.items())
+    own = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n{own}\r\n"

@@ -20,6 +20,7 @@ from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.answer import Answer
+from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
@@ -61,6 +62,7 @@ class Batcher:
         self._meters = LaneMeters()
         self._places = Places(_room(info, limits, shares))
         self._live = Stepper(take_steps or _no_steps, info, self._places, self._wake, self._meters)
+        self._threads = threads
         self._rehearser = Rehearser(self.submit, info, self._places, threads)
         self._closed = False
         self._rate = 0.0  # seconds of audio per second, measured as batches finish
@@ -93,7 +95,9 @@ class Batcher:
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         """Open a live stream for the length of a block; see `Lane`."""
         check_language(options.language, self.info)
-        return self._live.stream(wait) if self.info.look_aheads else self._rehearser.stream(wait, options)
+        if not self.info.look_aheads:
+            return self._rehearser.stream(wait, options)
+        return self._live.stream(wait, Ears(self.submit, self.info, options, self._threads))
 
     def state(self) -> LaneState:
         """Return what goes on here."""

@@ -25,10 +25,12 @@ Need: TypeAlias = KeyScope | Literal["any", "public"]
 """What a path asks of a key: a scope, that it is valid, or nothing."""
 
 NEEDS: Final[dict[str, Need]] = {
+    "/": "public",
     "/docs": "public",
     "/health": "public",
     "/metrics": "public",  # or admin, by setting
     "/openapi.json": "public",
+    "/static": "public",
     "/static-offline-docs": "public",
     "/transcribe": "transcribe",
     "/v1/admin": "admin",

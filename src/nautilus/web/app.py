@@ -25,6 +25,7 @@ from nautilus.web import (
     jobs,
     models,
     ops,
+    page,
     realtime,
     stream,
     transcriptions,
@@ -85,7 +86,7 @@ def create_app(
         telemetry=NO_TELEMETRY,
     )
     errors.install(app)
-    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops)
+    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
