@@ -19,7 +19,7 @@ from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
 from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.short import surer
-from nautilus.stream.service import Clear, Commit
+from nautilus.stream.service import Clear, Command, Commit
 from nautilus.stream.session import Committed, Final, Partial, SpeechStarted
 from nautilus.types import SAMPLE_RATE, Claim, Options, Priority
 from tests.engines.sounds import noise, sample, silence
@@ -130,7 +130,10 @@ async def test_a_stream_of_less_than_a_second_is_heard_as_a_file_too_and_the_sur
             engine.step([(state, sound)])
             best = surer(engine.finish(state).hypothesis, file)
             expected += [(word.text, round(number * 0.5 + word.start, 2)) for word in best.words]
-        events = await talk(stream, [part for sound in cut for part in (*pieces(sound, 5), Commit())])
+        said: list[Command] = []
+        for sound in cut:
+            said += [*pieces(sound, 5), Commit()]
+        events = await talk(stream, said)
     told = [word for event in events if isinstance(event, Final) for word in event.words]
     assert [(word.text, round(word.start, 2)) for word in told] == expected
     assert all(word.end <= len(cut) * 0.5 for word in told)
