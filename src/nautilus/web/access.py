@@ -131,7 +131,9 @@ def route_path(scope: Scope) -> str:
 
 def needed(path: str, needs: dict[str, Need] = NEEDS) -> Need:
     """Return what a path asks of a key."""
-    while path:
+    if path == "/":  # the page, and the beginning of nothing else
+        return needs["/"]
+    while path.strip("/"):
         if path in needs:
             return needs[path]
         path = path.rpartition("/")[0]
