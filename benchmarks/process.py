@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -26,6 +27,8 @@ class Server:
     pid: int
     ready_after: float
     """Seconds from the start of the process to its first 200 on /health/ready."""
+    logs: IO[str]
+    """What it wrote to its standard error so far; JSON, a line for each event."""
 
 
 @contextmanager
@@ -44,7 +47,7 @@ def serve(command: list[str] | None = None, environment: Mapping[str, str] | Non
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process)
-            yield Server(url, process.pid, time.perf_counter() - started)
+            yield Server(url, process.pid, time.perf_counter() - started, logs)
         except (RuntimeError, TimeoutError):
             logs.seek(0)
             sys.stderr.write(logs.read())

@@ -51,7 +51,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
-        return Response(status_code=499)
+        return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(transcript, upload.form, core)
     return Response(
         body,
@@ -67,7 +67,7 @@ async def translate(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload, translate_to="en")
     if transcript is None:
-        return Response(status_code=499)
+        return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(replace(transcript, language="en"), upload.form, core)
     return Response(body, media_type=openai_rest.MEDIA_TYPES[upload.form.response_format])
 
@@ -81,7 +81,7 @@ async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
-        return Response(status_code=499)
+        return Response(status_code=errors.CLIENT_GONE)
     with span("render"):
         return JSONResponse(native.document(transcript, upload.form.warnings))
 
