@@ -92,7 +92,7 @@ def full(bench: Bench) -> None:
         for delay in ("xhigh", "high", "low", "minimal"):
             look_ahead = look_ahead_for(delay, known)
             fit = places[f"{look_ahead:g}"]
-            (one,) = asyncio.run(run_live(server.url, bench.clips, [fit + 3], SECONDS * bench.seconds, delay))
+            (one,) = asyncio.run(run_live(Target(server.url), bench.clips, [fit + 3], SECONDS * bench.seconds, delay))
             bound = look_ahead + FRAME + IN_TIME
             bench.report.add(
                 f"embedded, all {fit} places for delay {delay} taken and 3 more asked for",
@@ -155,7 +155,9 @@ def carried(bench: Bench) -> None:
             few, many, said = 0, round(can) + 1, []
             while many - few > max(1, round(SHARP * can)):
                 streams = (few + many) // 2
-                (one,) = asyncio.run(run_live(server.url, bench.clips, [streams], SECONDS * bench.seconds, delay))
+                (one,) = asyncio.run(
+                    run_live(Target(server.url), bench.clips, [streams], SECONDS * bench.seconds, delay)
+                )
                 said.append(
                     f"{streams}: {1000 * one.lag(0.95):.0f} ms" + (f" {dict(one.errors)}" if one.errors else "")
                 )
