@@ -24,6 +24,7 @@ from typing import Final
 import httpx
 
 from nautilus.measure.bench import run_rounds
+from nautilus.measure.client import Target
 from nautilus.measure.live import run_live
 from process import Server, free_port, serve
 from run import find_clips
@@ -85,8 +86,8 @@ async def load(url: str, clips: list[Path], hooks: str, seconds: float) -> None:
     """Ask in all ways for so long."""
     until = time.monotonic() + seconds
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run_rounds(url, clips, CLIENTS, seconds / len(CLIENTS)))
-        tasks.create_task(run_live(url, clips, STREAMS, seconds / len(STREAMS), "high"))
+        tasks.create_task(run_rounds(Target(url), clips, CLIENTS, seconds / len(CLIENTS)))
+        tasks.create_task(run_live(Target(url), clips, STREAMS, seconds / len(STREAMS), "high"))
         tasks.create_task(_jobs(url, clips, hooks, until))
         tasks.create_task(_mistakes(url, until))
 
