@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from nautilus.cli import app
 from nautilus.storage.blobs import open_blobs
+from nautilus.storage.database import SCHEMA
 from tests.storage.postgres import Postgres
 
 KEY = "k:" + base64.b64encode(bytes(32)).decode()
@@ -27,8 +28,8 @@ def nautilus(*words: str) -> tuple[int, str]:
 def test_a_new_database_is_behind_until_it_is_upgraded() -> None:
     code, output = nautilus("status")
     assert (code, "schema none, needed" in output, "behind" in output) == (1, True, True)
-    assert nautilus("upgrade") == (0, "✓ schema 0001, was none\n")
-    assert nautilus("upgrade") == (0, "✓ schema 0001, as before\n")
+    assert nautilus("upgrade") == (0, f"✓ schema {SCHEMA}, was none\n")
+    assert nautilus("upgrade") == (0, f"✓ schema {SCHEMA}, as before\n")
     code, output = nautilus("status")
     assert (code, "up to date" in output, "nautilus.db" in output) == (0, True, True)
 
@@ -36,7 +37,7 @@ def test_a_new_database_is_behind_until_it_is_upgraded() -> None:
 def test_postgres_is_upgraded_by_the_same_command(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAUTILUS_STORAGE__DATABASE_URL", postgres.new_database())
     assert nautilus("status")[0] == 1
-    assert nautilus("upgrade") == (0, "✓ schema 0001, was none\n")
+    assert nautilus("upgrade") == (0, f"✓ schema {SCHEMA}, was none\n")
     assert nautilus("status")[0] == 0
 
 
