@@ -161,7 +161,7 @@ def test_ten_thousand_files_are_sent_with_few_of_them_open(client: httpx.Client,
     assert began.returncode == 0, began.stderr
     job = began.stdout.strip()
     assert client.get(f"{JOBS}/{job}").json()["files"]["total"] == 10_000
-    client.delete(f"{JOBS}/{job}")
+    client.delete(f"{JOBS}/{job}", timeout=60)
 
 
 class Dropping:
