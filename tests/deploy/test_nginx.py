@@ -64,7 +64,7 @@ def test_uploads_go_through(nginx: Nginx) -> None:
 def test_an_upload_is_not_collected_before_the_server_sees_it(nginx: Nginx) -> None:
     with socket.create_connection(("127.0.0.1", port_of(nginx.url)), 10) as connection:
         too_many = 1024**3 + 1
-        head = f"POST /transcribe HTTP/1.1\r\nHost: here\r\nContent-Length: {too_many}\r\n\r\n"
+        head = f"POST /transcribe HTTP/1.1\r\nHost: localhost\r\nContent-Length: {too_many}\r\n\r\n"
         connection.sendall(head.encode())  # and nothing of the body
         answer = b""
         while b"}}" not in answer and (piece := connection.recv(4096)):

@@ -23,6 +23,7 @@ from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.web.app import create_app
+from nautilus.web.protocols import ServerConfig
 from tests.engines.sounds import noise, sample, silence
 from tests.web.test_resume import said
 from tests.web.test_stream import pcm
@@ -155,7 +156,7 @@ async def do_wrong(port: int, number: int, fault: Fault | None, all_open: asynci
     wire = Wire(reader, writer, random.Random(number))  # noqa: S311 - no secret
     query = "encoding=webm" if number % 40 == 3 else "delay=xhigh"
     request = (
-        f"GET /v1/stream?{query} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"GET /v1/stream?{query} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     ).encode()
     try:
@@ -198,7 +199,7 @@ async def served(settings: Settings) -> AsyncIterator[tuple[int, Core]]:
     """Run the whole server on this event loop."""
     failures: list[NautilusError] = []
     app = create_app(settings, failures.append)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(ServerConfig(app, settings.http, port=0, timeout_graceful_shutdown=2))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
         await until(lambda: server.started)
