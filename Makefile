@@ -8,7 +8,8 @@ SPEECH ?= ../shared/speech
 MINUTES ?= 30
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs fairness soak build fuzz audit accuracy clean
+.PHONY: help setup serve test check fmt-check lint types layers fix demo bench bench-jobs bench-overhead fairness soak picture build \
+	fuzz audit accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -93,6 +94,12 @@ $(VENV)-audit/bin/pip-audit: | $(BIN)/python
 
 audit: $(VENV)-audit/bin/pip-audit ## known vulnerabilities in what constraints.txt pins (asks PyPI)
 	scripts/audit.sh $(VENV)-audit/bin/pip-audit
+
+bench-overhead: $(VENV)/.serve ## what keys, limits, metrics and traces cost a request
+	$(BIN)/python benchmarks/overhead.py
+
+picture: $(VENV)/.dev $(VENV)/.system ## docs/dashboard.svg: the dashboard of a server under load, by a real Prometheus
+	$(BIN)/python benchmarks/picture.py docs/dashboard.svg --speech $(SPEECH)
 
 accuracy: $(VENV)/.dev ## every table of docs/accuracy.md and docs/preprocessing.md
 	$(BIN)/python benchmarks/accuracy.py --speech $(SPEECH)

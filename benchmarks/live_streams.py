@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from math import inf
 
@@ -20,6 +22,7 @@ from nautilus.measure.client import Target
 from nautilus.measure.live import run_live
 from nautilus.measure.manifest import Utterance, read_manifest
 from nautilus.measure.score import Score, rate, score
+from nautilus.runtime.calibrate import cores
 from nautilus.types import SAMPLE_RATE, Waveform
 from nautilus.wire.live import DELAYS, look_ahead_for
 from process import Server, processor_seconds, serve
@@ -39,6 +42,14 @@ SETS = {"dev_en.jsonl": ("an4", "kathleen"), "digits_en.jsonl": ("fsdd",)}
 CLIPS = 300
 """Of each set, chosen evenly."""
 AT_ONCE = 8
+FRAME = 0.08
+"""Seconds of an encoder frame."""
+IN_TIME = 0.3
+"""Seconds beyond the silence and the model's own chunk within which a final must come."""
+BATCHES = (1, 4, 8, 16)
+"""Streams in a step of the engine alone: the best counts."""
+SHARP = 0.05
+"""Share of the streams to which the number that is carried is looked for."""
 UNBOUNDED = {"NAUTILUS_BATCH__STREAM_LOAD": "1000"}
 """Beyond what the server would let in."""
 
@@ -71,6 +82,24 @@ def live(bench: Bench) -> None:
                 )
                 if one.errors or one.lag(0.95) > LATE:
                     break
+
+
+def full(bench: Bench) -> None:
+    """Every place of each look-ahead taken and three more asked for: those are refused, and nobody else is late."""
+    with serve() as server:
+        places = httpx.get(f"{server.url}/health/ready").json()["streams"]["capacity"]
+        known = sorted(map(float, places))
+        for delay in ("xhigh", "high", "low", "minimal"):
+            look_ahead = look_ahead_for(delay, known)
+            fit = places[f"{look_ahead:g}"]
+            (one,) = asyncio.run(run_live(server.url, bench.clips, [fit + 3], SECONDS * bench.seconds, delay))
+            bound = look_ahead + FRAME + IN_TIME
+            bench.report.add(
+                f"embedded, all {fit} places for delay {delay} taken and 3 more asked for",
+                f"final {1000 * one.lag(0.5):.0f} ms, p95 {1000 * one.lag(0.95):.0f} ms beyond the silence; "
+                f"refused or failed: {dict(one.errors)}",
+                f"p95 <= {1000 * bound:.0f} ms, 3 x 503",
+            )
 
 
 def first(bench: Bench) -> None:
@@ -112,6 +141,49 @@ def streams_per_core(engine: OnnxStreamingEngine, bench: Bench, look_ahead: floa
             for begin in range(0, TOGETHER, together):
                 engine.step(heard[begin : begin + together])
         return TOGETHER * pieces * PIECE / SAMPLE_RATE / (time.thread_time() - started)
+
+
+def carried(bench: Bench) -> None:
+    """109M parameters: streams whose finals come in time, of what the engine alone can step on the same cores."""
+    folder = bench.large_streaming
+    engine = OnnxStreamingEngine(read_bundle(folder))
+    with serve([sys.executable, "-m", "nautilus", "serve", "--model", str(folder)], UNBOUNDED) as server:
+        for delay in ("xhigh", "minimal"):
+            look_ahead = look_ahead_for(delay, engine.info.look_aheads)
+            bound = look_ahead + engine.info.frame_seconds + IN_TIME
+            can = max(steps_alone(engine, bench, look_ahead, together) for together in BATCHES)
+            few, many, said = 0, round(can) + 1, []
+            while many - few > max(1, round(SHARP * can)):
+                streams = (few + many) // 2
+                (one,) = asyncio.run(run_live(server.url, bench.clips, [streams], SECONDS * bench.seconds, delay))
+                said.append(
+                    f"{streams}: {1000 * one.lag(0.95):.0f} ms" + (f" {dict(one.errors)}" if one.errors else "")
+                )
+                few, many = (few, streams) if one.errors or not one.lag(0.95) <= bound else (streams, many)
+            can = (can + max(steps_alone(engine, bench, look_ahead, together) for together in BATCHES)) / 2
+            bench.report.add(
+                f"109M, delay {delay}, streams with p95 of finals within {1000 * bound:.0f} ms, of the engine alone",
+                f"{few} of {can:.1f}: {100 * few / can:.0f} % ({', '.join(said)})",
+                ">= 90 %",
+            )
+
+
+def steps_alone(engine: OnnxStreamingEngine, bench: Bench, look_ahead: float, together: int) -> float:
+    """Return how many streams the engine hears in real time with every core, so many in each step."""
+    workers = cores()
+    sounds = [script(bench.waveforms, number, round(60 * SAMPLE_RATE)) for number in range(together)]
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as threads:
+        started = time.perf_counter()
+
+        def work(_: int) -> float:
+            states, heard = [engine.open(look_ahead) for _ in sounds], 0
+            while time.perf_counter() - started < bench.seconds and heard < len(sounds[0]):
+                pieces = [sound[heard : heard + PIECE] for sound in sounds]
+                engine.step(list(zip(states, pieces, strict=True)))
+                heard += PIECE
+            return together * heard / SAMPLE_RATE / (time.perf_counter() - started)
+
+        return sum(threads.map(work, range(workers)))
 
 
 def script(waveforms: Sequence[Waveform], number: int, samples: int) -> Waveform:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 
@@ -26,14 +27,14 @@ class Server:
     pid: int
     ready_after: float
     """Seconds from the start of the process to its first 200 on /health/ready."""
+    logs: IO[str]
+    """What it wrote to its standard error so far; JSON, a line for each event."""
 
 
 @contextmanager
 def serve(command: list[str] | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Start a server (`nautilus serve` unless another command is given), wait until it is ready, stop it at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = command or [sys.executable, "-m", "nautilus", "serve"]
     started = time.perf_counter()
     with tempfile.TemporaryFile("w+") as logs:
@@ -46,13 +47,21 @@ def serve(command: list[str] | None = None, environment: Mapping[str, str] | Non
         try:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process)
-            yield Server(url, process.pid, time.perf_counter() - started)
+            yield Server(url, process.pid, time.perf_counter() - started, logs)
         except (RuntimeError, TimeoutError):
             logs.seek(0)
             sys.stderr.write(logs.read())
             raise
         finally:
             stop(process)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

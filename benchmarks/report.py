@@ -60,6 +60,15 @@ class Bench:
             subprocess.run([sys.executable, "-m", "nautilus", "export", nemo, folder], check=True)
         return folder
 
+    @property
+    def large_streaming(self) -> Path:
+        """Bundle of the 109M-parameter cache-aware model; made at first use."""
+        folder = self.work / "large-streaming"
+        if not folder.exists():
+            command = [sys.executable, "-m", "benchmarks.random_streaming_model", folder.absolute()]
+            subprocess.run(command, check=True, cwd=HERE.parent)
+        return folder
+
     def quantized(self, bundle: Path) -> Path:
         """Bundle with 8-bit weights; made at first use."""
         folder = self.work / f"{read_bundle(bundle).fingerprint}-int8"

@@ -26,7 +26,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from engine_alone import decode, engine_rate, idle_latency
-from live_streams import STREAMS, delays, first, live, stepping
+from live_streams import STREAMS, carried, delays, first, full, live, stepping
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
@@ -235,6 +235,8 @@ MEASUREMENTS = {
     "start": start,
     "long": long,
     "live": live,
+    "full": full,
+    "carried": carried,
     "stepping": stepping,
     "first": first,
     "delays": delays,

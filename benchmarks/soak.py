@@ -320,6 +320,7 @@ def report_on(report: Report, soak: Soak) -> None:
         shown = f"p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms ({quarters})"
         report.add(f"{len(ranked)} x {kind}", shown, "")
     report.add("wrong answers", str(len(seen.wrong)), "0")
+    report.add("errors in the server's log", told_errors(soak.server), "0")
     report.add("failures", ", ".join(f"{count} x {what}" for what, count in seen.failed.items()) or "0", "0")
     report.add("hostile acts", ", ".join(f"{count} x {what}" for what, count in sorted(seen.hostile.items())), "")
     quarter = len(seen.looks) // PARTS
@@ -328,6 +329,18 @@ def report_on(report: Report, soak: Soak) -> None:
         first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
         what = {"megabytes": "memory, MB", "files": "open files", "threads": "threads"}[name]
         report.add(f"{what}: median of the first and of the last quarter", f"{first:.0f}, {last:.0f}", "flat")
+
+
+def told_errors(server: Server) -> str:
+    """Return what the server logged as errors, and how often."""
+    server.logs.seek(0)
+    told: Counter[str] = Counter()
+    for line in server.logs:
+        with suppress(ValueError):  # a library's own words
+            entry = json.loads(line)
+            if entry.get("level") == "error":
+                told[f"{entry['event']}: {entry.get('exception', '').rpartition(chr(10))[2]}"] += 1
+    return ", ".join(f"{count} x {what}" for what, count in told.items()) or "0"
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 set -euo pipefail
 
 packages=(
+  chromium
   nginx-light
   postgresql
   prometheus

@@ -31,8 +31,6 @@ from tests.storage.postgres import Postgres, running_postgres
 from tests.storage.s3 import running_s3
 
 ROOT = Path(__file__).parent.parent
-LOCAL = "http://localhost"
-"""Where test clients ask: a server on the loopback that asks for no keys answers to no other name."""
 
 
 @pytest.hookimpl(wrapper=True)

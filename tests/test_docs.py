@@ -1,5 +1,7 @@
 """The documents name everything that there is."""
 
+import re
+
 import pytest
 
 from nautilus.cli.configuration import markdown
@@ -28,6 +30,20 @@ def test_every_format_is_named(name: str) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_level_of_cleaning_is_explained(level: str) -> None:
     assert f"\n| `{level}` |" in page("preprocessing.md")
+
+
+def test_every_span_and_every_attribute_is_explained() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src" / "nautilus").rglob("*.py")]
+    spans = {
+        name for text in sources for name in re.findall(r'(?:span|trace\.add|heard\.add|begin)\("([a-z ]+)"', text)
+    }
+    spans |= {name for text in sources for name in re.findall(r'\.follow\([\w.]+, "([a-z ]+)"', text)}
+    assert spans >= {"decode", "queue", "batch", "engine", "job", "webhook"}
+    assert [name for name in sorted(spans) if f"| `{name}` |" not in page("traces.md")] == []
+    told = {name for text in sources for name in re.findall(r'"(nautilus\.[a-z_.]+)":', text)}
+    assert "nautilus.batch.id" in told
+    last = {name: name.rpartition(".")[2] for name in told}
+    assert [name for name, word in last.items() if not re.search(rf"[`.]{word}`", page("traces.md"))] == []
 
 
 def test_the_page_of_settings_is_the_settings() -> None:

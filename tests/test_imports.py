@@ -3,7 +3,18 @@
 import subprocess
 import sys
 
-LATE = ("alembic", "av", "dbos", "nemo", "redis", "scipy.signal", "torch")
+LATE = (
+    "alembic",
+    "av",
+    "dbos",
+    "nemo",
+    "opentelemetry.exporter",
+    "opentelemetry.sdk",
+    "pynvml",
+    "redis",
+    "scipy.signal",
+    "torch",
+)
 
 
 def test_an_application_is_made_without_what_is_not_always_needed() -> None:

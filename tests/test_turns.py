@@ -68,6 +68,22 @@ async def test_no_turn_is_lost_by_those_who_leave_waiting_or_called() -> None:
     assert repr(turns) == "<Turns: 1 free, 0 waiting>"
 
 
+async def test_who_leaves_at_the_very_moment_of_being_called_is_passed_over() -> None:
+    turns, came = Turns(1), []
+
+    async def come(name: str) -> None:
+        async with turns.taken(Claim()):
+            came.append(name)
+
+    async with asyncio.TaskGroup() as tasks, turns.taken(Claim()):
+        leaves = tasks.create_task(come("leaves"))
+        tasks.create_task(come("stays"))
+        await asyncio.sleep(0)
+        leaves.cancel()  # it does not know yet when the turn is passed on
+    assert came == ["stays"]
+    assert repr(turns) == "<Turns: 1 free, 0 waiting>"
+
+
 async def test_a_full_room_lets_in_who_has_less_than_a_share() -> None:
     room = Room(4, retry_after=2.0)
     with ExitStack() as inside:

@@ -158,6 +158,14 @@ ROWS: dict[str, list[Panel]] = {
                 "failed loads": rate("nautilus_model_load_failures_total", "job"),
             },
         ),
+        Panel(
+            "Memory of GPUs",
+            "bytes",
+            {
+                "{{instance}} {{gpu}}": gauge("nautilus_gpu_memory_used_bytes", "instance, gpu"),
+                "{{instance}} {{gpu}}, all there is": gauge("nautilus_gpu_memory_total_bytes", "instance, gpu"),
+            },
+        ),
     ],
     "Servers": [
         Panel("Version", "none", {"{{instance}} {{version}}": gauge("nautilus_info", "instance, version")}),

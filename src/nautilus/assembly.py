@@ -5,9 +5,10 @@
 Everything that runs (decoder processes, threads, models) is started and ended by this block.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from nautilus.jobs.service import Jobs
 from nautilus.observe import Meters
 from nautilus.pipeline import Pipeline
 from nautilus.runtime.calibrate import Sizing, cores
+from nautilus.runtime.gpus import GpuMemory, Gpus
 from nautilus.runtime.isolated import open_isolated_lane
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
@@ -41,6 +43,8 @@ from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
 from nautilus.stream.drain import Drain
 from nautilus.stream.second import SecondPass
+from nautilus.traces.settings import TraceSettings, are_wanted
+from nautilus.traces.trace import OFF, Tracer
 from nautilus.types import Claim, Options, Priority
 from nautilus.wire.forms import TranscriptionForm, read_form
 
@@ -104,6 +108,8 @@ class Core:
     """Jobs, once they are open."""
     threads: Executor
     """For what would hold the event loop for long."""
+    traces: Tracer
+    gpus: Gpus
 
     @property
     def default_model(self) -> str:
@@ -119,6 +125,11 @@ class Core:
     def jobs(self) -> Jobs:
         """The jobs. Raises NotReadyError until they are open, UnsupportedError where they are not taken."""
         return self.office.jobs
+
+    def gpu_memory(self) -> Sequence[GpuMemory]:
+        """Return the memory of each GPU, where a model is on one."""
+        on_gpu = any(one.lane and one.lane.info.device != "cpu" for one in self.pool.standings())
+        return self.gpus.memory() if on_gpu else ()
 
     def resolve(self, name: str | None) -> str:
         """Return the model that a request means. Raises UnknownModelError for one that it may not use."""
@@ -171,7 +182,11 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         _threads(cores(), "jobs") as job_threads,
         _threads(1, "listen") as listening,
     ):
-        async with open_sandbox(settings.decode) as sandbox, open_pool(open_lane, settings.pool) as pool:
+        async with (
+            _open_tracer(settings.traces) as traces,
+            open_sandbox(settings.decode) as sandbox,
+            open_pool(open_lane, settings.pool) as pool,
+        ):
             meters, drain = Meters(), Drain()
             async with (
                 open_conversations(settings.stream, drain) as conversations,
@@ -191,6 +206,7 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     threads=job_threads,
                     version=__version__,
                     meters=meters.jobs,
+                    traces=traces,
                 )
                 office = Office(needs)
                 keyring = Keyring(read_keys(settings.access), settings.limits, lambda: office.place.database)
@@ -209,7 +225,17 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
                     limiter=limiter,
                     meters=meters,
                     threads=threads,
+                    traces=traces,
+                    gpus=Gpus(),
                 )
+
+
+def _open_tracer(settings: TraceSettings) -> AbstractAsyncContextManager[Tracer]:
+    if not are_wanted(settings, os.environ):
+        return nullcontext(OFF)
+    from nautilus.traces.otlp import open_tracer  # late: a quarter of a second, 5 MB
+
+    return open_tracer(settings)
 
 
 def _plan(offer: Offer, job: JobOfFiles) -> Task:

@@ -6,6 +6,7 @@ Rooms add to plain numbers, which costs less than a microsecond; what they are c
 import asyncio
 import logging
 import sys
+import time
 from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -92,6 +93,16 @@ class Count:
         self.value += amount
 
 
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A value that stands for others, and the trace that it is from."""
+
+    trace: str
+    value: float
+    at: float
+    """Seconds since 1970."""
+
+
 class Histogram:
     """How many values were at most each bound, how many there were, and their sum."""
 
@@ -100,11 +111,16 @@ class Histogram:
         self.counts = [0] * (len(bounds) + 1)
         """Of the values above the bound before; the last is of those above all."""
         self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+        """The last traced value of each of `counts`."""
 
-    def add(self, value: float) -> None:
-        """Take a value in."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+    def add(self, value: float, trace: str | None = None) -> None:
+        """Take a value in; `trace` is the id of the one that it is from, if that is written down."""
+        place = bisect_left(self.bounds, value)
+        self.counts[place] += 1
         self.sum += value
+        if trace is not None:
+            self.exemplars[place] = Exemplar(trace, value, time.time())
 
 
 @dataclass(frozen=True, slots=True)

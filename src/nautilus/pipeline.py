@@ -8,11 +8,12 @@ few windows, however long the recording is.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import BinaryIO
+from functools import partial
+from typing import BinaryIO, Final
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
@@ -26,7 +27,11 @@ from nautilus.observe import Count
 from nautilus.runtime.lane import check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
+from nautilus.traces.trace import NOWHERE, here, span
 from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Timings, Transcript, Waveform
+
+LONG_LEASE: Final = 0.01
+"""Seconds that a model is waited for before it is worth a span: mostly it is in memory, at once."""
 
 
 async def _ignore(piece: Piece) -> None:
@@ -53,8 +58,9 @@ class Pipeline:
 
         Raises BadAudioError, UnsupportedError, UnknownModelError, OverloadedError, NotReadyError or EngineError.
         """
-        started = time.perf_counter()
+        started = time.monotonic()
         async with self._pool.lease(task.model) as lane:
+            _tell_lease(task.model, started)
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)
             lane.check(task.claim)  # before anything is decoded
@@ -68,33 +74,40 @@ class Pipeline:
                             await hearing.hear(window, tasks)
                         await hearing.finish()
                 self._heard.add(preparing.seconds)
-                transcript = _transcript(recording, preparing, hearing, time.perf_counter() - started)
+                transcript = _transcript(recording, preparing, hearing, time.monotonic() - started)
+                _tell(transcript, task)
                 return replace(transcript, warnings=warnings + transcript.warnings)
 
     @asynccontextmanager
     async def _opened(self, file: BinaryIO, task: Task) -> AsyncIterator[Recording | PlainRecording]:
-        if task.channel is None and (plain := read_plain_wav(file)):
-            yield plain
-            return
-        async with self._sandbox.open(file, task.channel, task.claim) as recording:
+        async with AsyncExitStack() as opened:
+            with span("decode"):  # the first block, or all there is
+                recording: Recording | PlainRecording | None = read_plain_wav(file) if task.channel is None else None
+                if recording is None:
+                    recording = await opened.enter_async_context(self._sandbox.open(file, task.channel, task.claim))
             yield recording
 
     async def _windows(self, recording: Recording | PlainRecording, preparing: "Preparing") -> AsyncIterator[Window]:
         """Read a recording to its end and yield its windows as they are complete."""
-        loop = asyncio.get_running_loop()
-        while (block := await recording.read()) is not None:
+        while (block := await _next_block(recording, preparing)) is not None:
             preparing.seconds += len(block) / SAMPLE_RATE
             if preparing.seconds > self._limits.max_seconds:
                 raise AudioTooLongError(self._limits.max_seconds)
             if recording.at_end and preparing.seconds < self._limits.min_seconds:
                 break
-            for window in await loop.run_in_executor(self._threads, preparing.add, block, recording.at_end):
+            for window in await self._prepared(preparing, partial(preparing.add, block, recording.at_end)):
                 yield window
         if preparing.seconds < self._limits.min_seconds:
             raise AudioTooShortError(preparing.seconds, self._limits.min_seconds)
         if not preparing.finished:  # the last block was a whole one, so nobody knew that it was the last
-            for window in await loop.run_in_executor(self._threads, preparing.finish):
+            for window in await self._prepared(preparing, preparing.finish):
                 yield window
+
+    async def _prepared(self, preparing: "Preparing", prepare: Callable[[], list[Window]]) -> list[Window]:
+        with span("enhance", {"nautilus.level": preparing.level}) as enhancing:
+            windows = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+            enhancing.note({"nautilus.windows": len(windows)})
+        return windows
 
 
 class Preparing:
@@ -109,7 +122,7 @@ class Preparing:
         """Of the first window, in dB."""
         self.finished = False
         """Whether all windows have been given."""
-        self._level: Level = task.level
+        self.level: Level = task.level
         limits = utterance_limits(info.max_seconds) if info.utterances else WindowLimits(info.max_seconds)
         self._planner = Planner(replace(limits, remove_silence=task.level == "high"))
 
@@ -134,7 +147,7 @@ class Preparing:
         """Clean each window by itself: what a window becomes never depends on how the recording came."""
         cleaned = []
         for window in windows:
-            enhanced = enhance(window.audio, self._level)
+            enhanced = enhance(window.audio, self.level)
             if self.snr is None and enhanced.quality is not None:
                 self.snr = enhanced.quality.snr_db
             recorded = None if enhanced.waveform is window.audio else window.audio
@@ -151,6 +164,37 @@ def settle(options: Options, info: EngineInfo) -> tuple[Options, tuple[str, ...]
     if options.keywords and not info.keywords:
         return replace(options, keywords=()), (f"keywords have no effect: the model {info.name} takes none.",)
     return options, ()
+
+
+async def _next_block(recording: Recording | PlainRecording, preparing: Preparing) -> Waveform | None:
+    """Read the next block; None at the end. The first one was decoded when the recording was opened."""
+    since = time.monotonic()
+    block = await recording.read()
+    if preparing.seconds and block is not None and (trace := here()):
+        trace.add("decode", since, time.monotonic(), {"nautilus.from_second": preparing.seconds})
+    return block
+
+
+def _tell_lease(model: str, since: float) -> None:
+    """Say that a model was waited for, if it was."""
+    now = time.monotonic()
+    if now - since > LONG_LEASE and (trace := here()):
+        trace.add("lease", since, now, {"nautilus.model": model})
+
+
+def _tell(transcript: Transcript, task: Task) -> None:
+    """Say of the request or file that is traced what was heard."""
+    facts = transcript.audio
+    (here() or NOWHERE).note(
+        {
+            "nautilus.model": transcript.model,
+            "nautilus.audio_seconds": facts.duration,
+            "nautilus.speech_seconds": facts.speech_seconds,
+            "nautilus.container": facts.container,
+            "nautilus.codec": facts.codec,
+            "nautilus.priority": task.claim.priority.name.lower(),
+        }
+    )
 
 
 def _transcript(

@@ -27,6 +27,7 @@ from nautilus.runtime.pool import PoolLimits
 from nautilus.runtime.queue import BatchLimits
 from nautilus.storage.settings import StorageSettings
 from nautilus.stream.session import StreamLimits
+from nautilus.traces.settings import TraceSettings
 from nautilus.types import Level
 
 PREFIX = "NAUTILUS_"
@@ -146,6 +147,8 @@ class Settings(BaseSettings):
     """Bounds on what is asked of addresses that callers name."""
     webhooks: WebhookSettings = WebhookSettings()
     """How webhooks are signed and sent."""
+    traces: TraceSettings = TraceSettings()
+    """Where the time of requests goes, told to a collector of traces."""
 
     @model_validator(mode="before")
     @classmethod

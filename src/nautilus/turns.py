@@ -90,21 +90,20 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._waiting.remove(waiter)
-                self._order.leave(claim, 1.0)
-            else:  # it had its turn already
+            if not turn.cancelled():  # it had its turn already
                 self._pass_on()
             raise
 
     def _pass_on(self) -> None:
-        if not self._waiting:
-            self._free += 1
-            self._order.rest()
-            return
-        waiter = self._waiting.pop(0)
-        self._order.begin(waiter.place)
-        waiter.turn.set_result(None)
+        while self._waiting:
+            waiter = self._waiting.pop(0)
+            if not waiter.turn.done():
+                self._order.begin(waiter.place)
+                waiter.turn.set_result(None)
+                return
+            self._order.leave(waiter.claim, 1.0)  # cancelled
+        self._free += 1
+        self._order.rest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

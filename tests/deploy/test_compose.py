@@ -1,5 +1,6 @@
 """The composition: its form by Compose's own schema, and that its parts name each other as they are."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from nautilus.settings import load_settings
+from nautilus.traces.settings import are_wanted
 from tests.conftest import ROOT
 from tests.deploy.dockerfile import read
 
@@ -18,9 +20,10 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((FOLDER / "compose.yaml").r
 SERVERS = [name for name in SERVICES if name.startswith("nautilus-")]
 
 
-def test_compose_s_schema_accepts_it() -> None:
+@pytest.mark.parametrize("file", ["compose.yaml", "traces.yaml"])
+def test_compose_s_schema_accepts_it(file: str) -> None:
     checker = Path(sys.executable).with_name("check-jsonschema")
-    command = [str(checker), "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
+    command = [str(checker), "--builtin-schema", "vendor.compose-spec", file]
     answer = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
 
@@ -84,3 +87,15 @@ def test_the_servers_settings_are_settings(monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.model == "embedded"
     grace = float(SERVICES["nautilus-1"]["stop_grace_period"].removesuffix("s"))
     assert grace > 2 * settings.drain_seconds
+
+
+def test_the_servers_that_are_traced_are_there_and_send_to_the_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = yaml.safe_load((FOLDER / "traces.yaml").read_text())["services"]
+    (collector,) = services.keys() - SERVICES.keys()
+    assert set(services) == {*SERVERS, collector}
+    for server in SERVERS:
+        given = services[server]["environment"]
+        assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://{collector}:4318"
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        assert are_wanted(load_settings().traces, os.environ)

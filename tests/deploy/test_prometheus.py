@@ -106,7 +106,7 @@ def test_promtool_agrees(command: tuple[str, ...]) -> None:
 
 
 @contextmanager
-def prometheus(folder: Path, target: str) -> Iterator[str]:
+def prometheus(folder: Path, target: str, *features: str) -> Iterator[str]:
     """Run Prometheus with our configuration, faster, on one server; its URL."""
     configuration = yaml.safe_load((RULES / "prometheus.yml").read_text())
     configuration["global"] = {"scrape_interval": "500ms", "scrape_timeout": "400ms", "evaluation_interval": "1s"}
@@ -115,6 +115,7 @@ def prometheus(folder: Path, target: str) -> Iterator[str]:
     shutil.copy(RULES / "alerts.yml", folder)
     address = f"127.0.0.1:{free_port()}"
     command = [program("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    command += [f"--enable-feature={feature}" for feature in features]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([*command, f"--web.listen-address={address}"], stdout=log, stderr=log)
         try:
@@ -145,7 +146,7 @@ def load(url: str) -> None:
 
 def test_real_prometheus_has_data_for_every_panel_and_no_alert_rings(server: str, tmp_path: Path) -> None:
     deadline = time.monotonic() + 45
-    silent = panels()
+    silent = {title: expression for title, expression in panels().items() if "nautilus_gpu_" not in expression}
     with prometheus(tmp_path, server) as url:
         while silent and time.monotonic() < deadline:
             load(server)

@@ -10,6 +10,7 @@ import pytest
 from nautilus.engines.base import Live, StreamingEngine
 from nautilus.engines.bundle import Bundle
 from nautilus.engines.cache_aware import StreamState
+from nautilus.engines.nemo_streaming import NemoStreamingEngine
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
 from nautilus.types import SAMPLE_RATE, Options, Waveform
 from tests.engines.models import TinyModels
@@ -92,6 +93,27 @@ def test_streams_at_any_position_and_look_ahead_share_a_step_without_hearing_eac
     together = [engine.finish(state) for state in states]
     assert [one.hypothesis.text for one in together] == [one.hypothesis.text for one in alone]
     assert [times(one.hypothesis) for one in together] == [times(one.hypothesis) for one in alone]
+
+
+@pytest.mark.nemo
+@pytest.mark.timeout(300)
+def test_how_long_a_tdt_s_tokens_last_does_not_depend_on_neighbours(tiny: TinyModels) -> None:
+    import torch
+
+    engine = NemoStreamingEngine("tdt", tiny.nemo_file("streaming-tdt"))
+    output, lasts = engine._model.joint.joint_net[-1], len(engine._model.cfg.decoding.durations)
+    weights = torch.randn((lasts, output.weight.shape[1]), generator=torch.Generator().manual_seed(1))
+    output.weight.data[-lasts:] = weights - weights.mean(dim=1, keepdim=True)  # each frame says something else
+    output.bias.data[-lasts:] = 0
+    clips = [sample()[4000 * n :][: 24_000 + 1000 * n] for n in range(8)] + [noise(2.0, seed) for seed in range(3)]
+    parts = [np.array_split(clip, 5) for clip in clips]
+    alone = [stream(engine, cut, engine.info.look_aheads[0]) for cut in parts]
+    states = [engine.open(engine.info.look_aheads[0]) for _ in clips]
+    for pieces_ in zip(*parts, strict=True):
+        engine.step(list(zip(states, pieces_, strict=True)))
+    assert [times(engine.finish(state).hypothesis) for state in states] == [times(one.hypothesis) for one in alone]
+    ends = [word.end - word.start for one in alone for word in one.hypothesis.words]
+    assert len({round(seconds, 3) for seconds in ends}) > 3
 
 
 def test_what_is_heard_grows_and_tells_how_far_it_is(engine: Streaming) -> None:

@@ -17,6 +17,8 @@ class Receiver:
     def __init__(self) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
         """The id and the body of each webhook, in order."""
+        self.headers: list[dict[str, str]] = []
+        """That they came with."""
         self.status = 204
         self.wait = 0.0
         """Seconds before it answers."""
@@ -37,6 +39,7 @@ def receiving() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["content-length"]))
             verified = Webhook(SECRET).verify(body, dict(self.headers.items()))
             receiver.told.append((self.headers["webhook-id"], verified))
+            receiver.headers.append(dict(self.headers.items()))
             over.wait(receiver.wait)
             self.send_response(receiver.status)
             self.end_headers()

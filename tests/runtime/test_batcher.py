@@ -10,6 +10,7 @@ import pytest
 
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, OverloadedError
+from nautilus.runtime.answer import Answer, answer
 from nautilus.runtime.batcher import Batcher
 from nautilus.runtime.queue import BatchLimits
 from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform
@@ -53,8 +54,8 @@ class RecordingEngine(FakeEngine):
 async def serving(engine: FakeEngine, limits: BatchLimits = LIMITS) -> AsyncIterator[Batcher]:
     threads = ThreadPoolExecutor(limits.workers)
 
-    async def transcribe(batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
-        return await asyncio.get_running_loop().run_in_executor(threads, engine.transcribe, batch, options)
+    async def transcribe(batch: Sequence[Waveform], options: Options) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, engine, batch, options)
 
     batcher = Batcher(engine.info, transcribe, limits)
     async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,9 @@ import pytest
 
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.observe import LaneMeters
-from nautilus.runtime.live import Stepper, Turn
+from nautilus.runtime.ears import Ears
+from nautilus.runtime.lane import Heard
+from nautilus.runtime.live import Stepper, Turn, fitting
 from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
@@ -47,6 +49,10 @@ class Gated:
     def finish(self, state: object, /) -> Live:
         del state
         return NOTHING
+
+
+async def nobody(*_: object, **__: object) -> Heard:
+    raise AssertionError
 
 
 async def work(stepper: Stepper) -> None:
@@ -99,7 +105,7 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
     stepper = Stepper(take_steps, INFO, places, asyncio.Event(), LaneMeters())
     async with asyncio.TaskGroup() as tasks:
         working = [tasks.create_task(work(stepper)) for _ in range(2)]
-        async with stepper.stream(0.5) as stream:
+        async with stepper.stream(0.5, Ears(nobody, INFO, Options(), None)) as stream:
             engine.gate.set()
             for _ in range(steps_before):
                 await stream.hear(SOUND)
@@ -115,3 +121,55 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
         for worker in working:
             worker.cancel()
     assert places.open.total() == 0
+
+
+def turns_of(*seconds: float) -> list[Turn]:
+    loop = asyncio.new_event_loop()
+    try:
+        steps = [Step(number, 0.5, first=False, cut=False, last=False) for number in range(len(seconds))]
+        return [Turn(step, SOUND, loop.create_future(), spent) for step, spent in zip(steps, seconds, strict=True)]
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"),
+    [
+        ([0.003] * 40, 32),  # a quick model
+        ([0.04] * 8, 3),
+        ([0.5, 0.5, 0.5], 2),  # a slow one
+        ([0.1, 0.0, 0.0, 0.1, 0.0, 0.1], 5),  # most bring no whole chunk
+        ([0.0] * 40, 32),
+        ([], 0),
+    ],
+)
+def test_a_step_takes_as_many_as_it_can_hear_soon(seconds: list[float], taken: int) -> None:
+    waiting = turns_of(*seconds)
+    assert fitting(waiting) == waiting[:taken]
+
+
+async def test_what_a_step_takes_is_known_by_the_chunks_that_are_complete() -> None:
+    async def nothing_wrong(steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
+        del sounds
+        return [NOTHING for _ in steps]
+
+    places = Places(room({0.5: 0.1}, 2, 0.7, 9, on_cpu=False))
+    stepper = Stepper(nothing_wrong, INFO, places, asyncio.Event(), LaneMeters())
+    spent: list[float] = []
+
+    async def note() -> None:
+        while True:
+            if turns := stepper.take():
+                spent.extend(turn.seconds for turn in turns)
+                await stepper.run(turns)
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(note())
+        async with stepper.stream(0.5, Ears(nobody, INFO, Options(), None)) as stream:
+            for _ in range(20):  # 2 s in chunks of 0.58 s
+                await stream.hear(SOUND)
+            await stream.finish()
+        working.cancel()
+    assert [place for place, seconds in enumerate(spent) if seconds] == [5, 11, 17, 20]
+    assert spent[5] == pytest.approx(0.058)

@@ -17,6 +17,7 @@ from nautilus.engines.bundle import Bundle
 from nautilus.engines.fake import FakeEngine
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.errors import EngineError, OverloadedError
+from nautilus.runtime.answer import Answer, answer
 from nautilus.runtime.batcher import Batcher
 from nautilus.runtime.lane import Stream
 from nautilus.runtime.local import open_local_lane
@@ -76,8 +77,8 @@ def offline(embedded: Bundle) -> Engine:
 async def stream_of(engine: Engine, wait: float = 0.5, limits: BatchLimits = LIMITS) -> AsyncIterator[Stream]:
     threads = ThreadPoolExecutor(1)
 
-    async def transcribe(batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
-        return await asyncio.get_running_loop().run_in_executor(threads, engine.transcribe, batch, options)
+    async def transcribe(batch: Sequence[Waveform], options: Options) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(threads, answer, engine, batch, options)
 
     batcher = Batcher(engine.info, transcribe, limits)
     async with asyncio.TaskGroup() as tasks:

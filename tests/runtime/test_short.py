@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nautilus.runtime.short import with_quiet, without_quiet
+from nautilus.runtime.short import surer, with_quiet, without_quiet
 from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform, Word
 
 
@@ -31,3 +31,9 @@ def test_words_have_the_times_of_the_waveform_itself() -> None:
         ("c", 0.4, 0.5),
     ]
     assert without_quiet(Hypothesis("a b c", said), seconds(2)).words == said
+
+
+def test_of_two_hearings_the_surer_counts_and_any_before_none() -> None:
+    sure, unsure = (Hypothesis("a", (Word("a", 0.0, 0.1, confidence),)) for confidence in (0.9, 0.4))
+    assert surer(sure, unsure) is surer(unsure, sure) is sure
+    assert surer(Hypothesis(""), unsure) is surer(unsure, Hypothesis("")) is unsure

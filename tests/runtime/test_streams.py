@@ -18,9 +18,10 @@ from nautilus.errors import OverloadedError, UnsupportedError
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
 from nautilus.runtime.queue import BatchLimits
-from nautilus.stream.service import Clear, Commit
+from nautilus.runtime.short import surer
+from nautilus.stream.service import Clear, Command, Commit
 from nautilus.stream.session import Committed, Final, Partial, SpeechStarted
-from nautilus.types import SAMPLE_RATE, Options
+from nautilus.types import SAMPLE_RATE, Claim, Options, Priority
 from tests.engines.sounds import noise, sample, silence
 from tests.stream.talk import finals, pieces, talk
 
@@ -113,6 +114,29 @@ async def test_times_are_the_stream_s(engine: Engine, tmp_path: Path) -> None:
     for event in events:
         if isinstance(event, Partial | Final):
             assert all(word.end <= event.until + 1e-6 for word in event.words)
+
+
+async def test_a_stream_of_less_than_a_second_is_heard_as_a_file_too_and_the_surer_counts(
+    embedded: Bundle, tmp_path: Path
+) -> None:
+    engine = OnnxStreamingEngine(embedded)
+    (whole,) = engine.transcribe([sample()], Options())
+    cut = [sample()[max(0, round(SAMPLE_RATE * (w.start - 0.08))) :][: SAMPLE_RATE // 2] for w in whole.words]
+    expected = []
+    async with lane_of(engine, tmp_path) as lane, lane.stream(0.0, Options()) as stream:
+        for number, sound in enumerate(cut):
+            file = (await lane.submit(sound, Options(), Claim(Priority.REQUEST))).hypothesis
+            state = engine.open(0.0)
+            engine.step([(state, sound)])
+            best = surer(engine.finish(state).hypothesis, file)
+            expected += [(word.text, round(number * 0.5 + word.start, 2)) for word in best.words]
+        said: list[Command] = []
+        for sound in cut:
+            said += [*pieces(sound, 5), Commit()]
+        events = await talk(stream, said)
+    told = [word for event in events if isinstance(event, Final) for word in event.words]
+    assert [(word.text, round(word.start, 2)) for word in told] == expected
+    assert all(word.end <= len(cut) * 0.5 for word in told)
 
 
 async def test_a_commit_ends_an_utterance_with_its_last_sample(engine: Engine, tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
 from nautilus.errors import ConfigurationError
+from nautilus.jobs.rows import read_job
 from nautilus.storage import migrations
 from nautilus.storage.database import SCHEMA, Database, State, open_database
-from nautilus.storage.tables import metadata
+from nautilus.storage.tables import jobs, metadata
 
 
 def test_the_code_needs_the_newest_revision_and_names_sort_by_age() -> None:
@@ -21,6 +24,22 @@ def test_the_code_needs_the_newest_revision_and_names_sort_by_age() -> None:
     names = [script.revision for script in scripts.walk_revisions()]
     assert scripts.get_heads() == [SCHEMA]
     assert names == sorted(names, reverse=True)
+
+
+OLD_JOB = {
+    "id": "job_1",
+    "tenant": "default",
+    "status": "queued",
+    "priority": 2,
+    "request": "[]",
+    "meta": "{}",
+    "files": 1,
+    "files_done": 0,
+    "files_failed": 0,
+    "seconds_done": 0.0,
+    "created_at": 0.0,
+    "runs": 0,
+}
 
 
 def _differences(connection: Connection) -> list[object]:
@@ -41,6 +60,19 @@ async def test_upgrading_twice_changes_nothing(database: Database) -> None:
 async def test_sqlite_is_brought_up_to_date_when_opened(tmp_path: Path) -> None:
     async with open_database(f"sqlite:///{tmp_path / 'x' / 'y.db'}") as database:
         assert await database.state() is State.CURRENT
+
+
+async def test_jobs_of_the_first_schema_are_kept(database_url: str) -> None:
+    async with open_database(database_url, check=False) as database:
+        async with database.begin() as connection:
+            await connection.run_sync(lambda one: command.upgrade(migrations.config(one), "0001"))
+            old = sa.table("jobs", *(sa.column(name) for name in OLD_JOB))
+            await connection.execute(sa.insert(old).values(OLD_JOB | {"request": "[]", "meta": "{}"}))
+        assert await database.state() is State.BEHIND
+        await database.upgrade()
+        async with database.reading() as connection:
+            job = read_job((await connection.execute(sa.select(jobs))).one())
+        assert (job.id, job.trace) == ("job_1", {})
 
 
 async def test_an_empty_postgres_is_refused_with_what_to_do(request: pytest.FixtureRequest) -> None:

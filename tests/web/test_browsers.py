@@ -9,14 +9,16 @@ from nautilus.errors import ConfigurationError
 from nautilus.settings import Cors, Settings, load_settings
 from nautilus.web.app import create_app
 from nautilus.web.middleware import SECURITY_HEADERS
-from tests.conftest import LOCAL, fake_engine
+from tests.conftest import fake_engine
 from tests.web.clips import wav
 
 PAGE = "https://app.example"
 
 
 def client(settings: Settings, *origins: str) -> TestClient:
-    return TestClient(create_app(settings.model_copy(update={"cors": Cors(origins)}), load=fake_engine), LOCAL)
+    return TestClient(
+        create_app(settings.model_copy(update={"cors": Cors(origins)}), load=fake_engine), base_url="http://localhost"
+    )
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/docs", "/openapi.json", "/metrics", "/nothing"])

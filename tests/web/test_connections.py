@@ -16,6 +16,7 @@ from nautilus.settings import HttpLimits, Settings
 from nautilus.web.middleware import patience
 from tests.conftest import fake_engine, running
 from tests.web.clips import wav
+from tests.web.jobs import until
 
 SHORT = HttpLimits(head_seconds=0.3, head_bytes=4096, body_idle=0.4, body_rate=1000, unread=0.5, message_bytes=4096)
 POST = b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
@@ -49,6 +50,15 @@ def test_a_head_that_does_not_come_ends_the_connection(url: str, head: bytes) ->
     with connected(url) as connection:
         connection.sendall(head)
         assert heard(connection) == b""
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_its_body_is_no_failure(
+    url: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with connected(url) as connection:
+        connection.sendall(POST + b"Content-Length: 1000\r\n\r\n--b\r\n")
+    until(lambda: 'status="499"' in httpx.get(f"{url}/metrics").text)
+    assert "request failed" not in capfd.readouterr().err
 
 
 def test_a_second_head_is_waited_for_no_longer(url: str) -> None:

@@ -13,7 +13,7 @@ from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.web.app import create_app
 from nautilus.web.metrics import HTTP_METRICS, METRICS, Metric
-from tests.conftest import LOCAL, ROOT, fake_engine, running
+from tests.conftest import ROOT, fake_engine, running
 from tests.engines.sounds import sample
 from tests.web.clips import wav
 from tests.web.test_stream import converse, opened, pcm
@@ -54,7 +54,7 @@ def test_names_follow_prometheus(metric: Metric[object]) -> None:
 
 
 def test_requests_are_counted_by_their_route_never_by_their_path(settings: Settings) -> None:
-    with TestClient(create_app(settings, load=fake_engine), LOCAL) as client:
+    with TestClient(create_app(settings, load=fake_engine), base_url="http://localhost") as client:
         for path in ("/v1/models/nobody", "/v1/models/somebody", "/nothing/1", "/nothing/2"):
             assert client.get(path).status_code == 404
         assert client.post("/transcribe", files={"file": wav(2)}).is_success
@@ -74,8 +74,8 @@ def test_requests_are_counted_by_their_route_never_by_their_path(settings: Setti
 
 def test_two_applications_in_one_process_count_for_themselves(settings: Settings) -> None:
     with (
-        TestClient(create_app(settings, load=fake_engine), LOCAL) as one,
-        TestClient(create_app(settings, load=fake_engine), LOCAL) as two,
+        TestClient(create_app(settings, load=fake_engine), base_url="http://localhost") as one,
+        TestClient(create_app(settings, load=fake_engine), base_url="http://localhost") as two,
     ):
         one.get("/health/live")
         assert "/health/live" in one.get("/metrics").text

@@ -13,7 +13,7 @@ from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.types import Hypothesis, Options, Waveform
 from nautilus.web.app import create_app
-from tests.conftest import LOCAL, fake_engine
+from tests.conftest import fake_engine
 from tests.web.clips import wav
 
 HEALTH = ("/health", "/health/live", "/health/ready", "/v1/health/live", "/v1/health/ready")
@@ -37,7 +37,7 @@ def test_it_is_not_ready_until_the_model_is_warm(settings: Settings) -> None:
         gate.wait(10)
         return FakeEngine()
 
-    with TestClient(create_app(settings, load=slow), LOCAL) as client:
+    with TestClient(create_app(settings, load=slow), base_url="http://localhost") as client:
         loading = client.get("/health/ready")
         assert (loading.status_code, loading.json()["status"]) == (503, "loading")
         assert client.get("/health/live").is_success
@@ -57,7 +57,7 @@ def test_a_model_that_cannot_load_is_told_to_the_process(settings: Settings) -> 
         failures.append(error)
         told.set()
 
-    with TestClient(create_app(settings, note, load=broken), LOCAL) as client:
+    with TestClient(create_app(settings, note, load=broken), base_url="http://localhost") as client:
         assert told.wait(5)
         assert client.get("/health/ready").status_code == 503
     assert isinstance(failures[0], ModelLoadError)
@@ -66,7 +66,7 @@ def test_a_model_that_cannot_load_is_told_to_the_process(settings: Settings) -> 
 
 def test_bodies_are_bounded(settings: Settings) -> None:
     small = settings.model_copy(update={"max_upload_bytes": 10_000})
-    with TestClient(create_app(small, load=fake_engine), LOCAL) as client:
+    with TestClient(create_app(small, load=fake_engine), base_url="http://localhost") as client:
         declared = client.post("/transcribe", files={"file": wav(2)})
         streamed = client.post(
             "/transcribe",
@@ -106,7 +106,7 @@ def test_a_deadline_gives_up(settings: Settings) -> None:
             return super().transcribe(batch, options)
 
     hurried = settings.model_copy(update={"request_timeout": 0.2})
-    with TestClient(create_app(hurried, load=lambda *_: Slow()), LOCAL) as client:
+    with TestClient(create_app(hurried, load=lambda *_: Slow()), base_url="http://localhost") as client:
         response = client.post("/transcribe", files={"file": wav(1)})
     assert response.status_code == 504
     assert response.headers["x-should-retry"] == "false"
@@ -122,7 +122,10 @@ def test_a_full_queue_refuses_and_says_when_to_retry(settings: Settings) -> None
             return super().transcribe(batch, options)
 
     narrow = settings.model_copy(update={"batch": BatchLimits(workers=1, max_items=1, max_waiting=1)})
-    with TestClient(create_app(narrow, load=lambda *_: Gated()), LOCAL) as client, ThreadPoolExecutor(4) as threads:
+    with (
+        TestClient(create_app(narrow, load=lambda *_: Gated()), base_url="http://localhost") as client,
+        ThreadPoolExecutor(4) as threads,
+    ):
         asked = [threads.submit(client.post, "/transcribe", files={"file": wav(1)}) for _ in range(4)]
         refused, _ = (one.result() for one in islice(as_completed(asked), 2))
         gate.set()

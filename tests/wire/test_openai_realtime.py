@@ -2,7 +2,8 @@ from dataclasses import replace
 from typing import Any
 
 from nautilus.types import Token, Word
-from nautilus.wire.openai_realtime import Items, RealtimeSession
+from nautilus.wire.openai_realtime import RealtimeSession
+from nautilus.wire.realtime_items import Items
 
 BY_SERVER = RealtimeSession(model="any")
 BY_CLIENT = replace(BY_SERVER, vad=None)

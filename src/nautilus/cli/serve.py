@@ -1,6 +1,7 @@
 """Runs the web application under uvicorn until it is told to stop."""
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from nautilus.observe import configure_logging
 from nautilus.settings import Settings
 from nautilus.storage.database import open_database
 from nautilus.storage.place import database_url
+from nautilus.traces.settings import are_wanted
 from nautilus.web.app import create_app
 from nautilus.web.protocols import ServerConfig
 
@@ -42,6 +44,7 @@ def run_server(settings: Settings) -> int:
     catalog = Catalog(settings.models_dir)
     for name in (settings.model, *filter(None, (settings.final_model,)), *settings.models):
         catalog.find(name)  # a misspelt name ends it here, before anything runs
+    are_wanted(settings.traces, os.environ)  # what is contradictory there, too
     asyncio.run(_check_access(settings))
     failures: list[NautilusError] = []
 

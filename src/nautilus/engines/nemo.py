@@ -111,7 +111,7 @@ class NemoEngine:
         hypotheses = []
         for row, (result, waveform) in enumerate(zip(results, waveforms, strict=True)):
             tokens, places = [int(token) for token in result.y_sequence], [int(frame) for frame in result.timestamp]
-            lasts = lasting(self._model, encoded[row], tokens, places) if self._timed else None
+            lasts = lasting(self._model, encoded[row], tokens, places)[0] if self._timed else None
             pieces = self.transduced(result, lasts)
             if options.keywords and self._network:
                 rows = encoded[row, :, : int(frames[row])].T.float().cpu().numpy()

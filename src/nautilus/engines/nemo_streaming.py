@@ -20,6 +20,7 @@ from nautilus.engines.cache_aware import CacheAwareStreams, Chunking, CtcChunk, 
 from nautilus.engines.export import features_of
 from nautilus.engines.features import LogMel
 from nautilus.engines.nemo import NemoEngine, durations_of, subsampling_of
+from nautilus.engines.nemo_transducer import Said, lasting
 from nautilus.engines.words import TimedPiece
 from nautilus.errors import UnsupportedError
 from nautilus.types import Options, Waveform
@@ -78,6 +79,8 @@ class Memory:
     frames: int = 0
     """Encoder frames that a transducer has decoded."""
     decoder: Any = None
+    said: Said | None = None
+    """How far the predictor of a TDT has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +175,22 @@ class NemoChunks:
         batched, state = computer(x=encoded.transpose(1, 2), out_len=counts, prev_batched_state=state)
         results = batched_hyps_to_hypotheses(batched, batch_size=len(memories))
         results = self._model.decoding.compute_confidence(results)
-        heard = []
-        for memory, result, item, count in zip(
-            memories, results, computer.split_batched_state(state), counts.tolist(), strict=True
-        ):
-            result.timestamp = [int(frame) - memory.frames for frame in result.timestamp]
-            # Of a TDT's token NeMo may tell how long a later one lasts, in steps of many streams: ends depend on it.
-            pieces = self._engine.transduced(result, result.token_duration if self._timed else None)
-            heard.append((replace(memory, frames=memory.frames + count, decoder=item), TransducerChunk(count, pieces)))
-        return heard
+        items = computer.split_batched_state(state)
+        counted = zip(memories, results, items, counts.tolist(), strict=True)
+        return [self._emitted(*one, encoded[row]) for row, one in enumerate(counted)]
+
+    def _emitted(
+        self, memory: Memory, result: Any, item: Any, count: int, encoding: Any
+    ) -> tuple[Memory, TransducerChunk]:
+        """Return what one stream emitted in a chunk of so many frames, with the times of the chunk."""
+        result.timestamp = [int(frame) - memory.frames for frame in result.timestamp]
+        durations, said = None, memory.said
+        if self._timed:
+            tokens = [int(token) for token in result.y_sequence]
+            durations, said = lasting(self._model, encoding, tokens, result.timestamp, said)
+        pieces = self._engine.transduced(result, durations)
+        memory = replace(memory, frames=memory.frames + count, decoder=item, said=said)
+        return memory, TransducerChunk(count, pieces)
 
     def _padding_of(self, memory: Memory) -> int:
         """Return how many feature frames of a stream's next chunk lie before its beginning."""

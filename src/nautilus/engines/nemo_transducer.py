@@ -1,6 +1,7 @@
 """A NeMo transducer's prediction and joint networks, as the search for keywords asks them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,18 +50,30 @@ class NemoNetwork:
         return labels, lasting, after
 
 
-def lasting(model: Any, encoding: Any, tokens: Sequence[int], frames: Sequence[int]) -> list[int]:
-    """Return how many frames a TDT says that each token lasts; `encoding` has shape (width, frames).
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How far a prediction network has come in a stream: what it said last, and its state before it heard that."""
 
-    NeMo tells it, too, but in a batch its search writes down what later frames say instead.
+    token: int
+    state: Any
+
+
+def lasting(
+    model: Any, encoding: Any, tokens: Sequence[int], frames: Sequence[int], said: Said | None = None
+) -> tuple[list[int], Said | None]:
+    """Return how many frames a TDT says that each token lasts, and how far it has come; `encoding` is (width, frames).
+
+    Before these tokens came what was `said`. NeMo tells it, too, but in a batch its search writes down what later
+    frames say instead.
     """
     import torch
 
     if not tokens:
-        return []
+        return [], said
     durations = model.cfg.decoding.durations
+    before, state = ([], None) if said is None else ([said.token], said.state)
     with torch.inference_mode():
-        before = torch.tensor([tokens[:-1]], dtype=torch.long, device=encoding.device)
-        said, _ = model.decoder.predict(before, add_sos=True)
-        scores = model.joint.joint(encoding.T[list(frames)][:, None], said[0][:, None])[:, 0, 0, -len(durations) :]
-    return [int(durations[column]) for column in scores.argmax(dim=1).tolist()]
+        heard = torch.tensor([[*before, *tokens[:-1]]], dtype=torch.long, device=encoding.device)
+        told, state = model.decoder.predict(heard, state=state, add_sos=said is None)
+        scores = model.joint.joint(encoding.T[list(frames)][:, None], told[0][:, None])[:, 0, 0, -len(durations) :]
+    return [int(durations[column]) for column in scores.argmax(dim=1).tolist()], Said(tokens[-1], state)

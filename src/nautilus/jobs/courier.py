@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import httpcore
@@ -20,10 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from nautilus.errors import AddressRefusedError, FetchError, FetchRefusedError, StorageError
 from nautilus.jobs import deliveries
 from nautilus.jobs.deliveries import Delivery
-from nautilus.jobs.webhook import Answer, Dead, Fault, WebhookSettings, after, headers, is_failing
+from nautilus.jobs.webhook import Answer, Dead, Fault, Outcome, WebhookSettings, after, headers, is_failing
 from nautilus.observe import Count
 from nautilus.outside.address import parse
 from nautilus.outside.door import Outside, retry_after
+from nautilus.traces.trace import OFF, Attributes, Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +46,15 @@ class Transactions(Protocol):
         """Open a transaction. Raises StorageError where the database is away."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Where it is told what becomes of webhooks."""
+
+    counts: Mapping[str, Count] = field(default_factory=dict)
+    """By outcome."""
+    traces: Tracer = OFF
+
+
 class Courier:
     """Sends webhooks until it is cancelled. What it was sending then is sent again, by any server, within a minute."""
 
@@ -52,14 +63,14 @@ class Courier:
         database: Transactions,
         outside: Outside,
         settings: WebhookSettings,
-        told: Mapping[str, Count] | None = None,
+        told: Told | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = CHANCE,
     ) -> None:
         self._database = database
         self._outside = outside
         self._settings = settings
-        self._told = told or {}
+        self._told = told or Told()
         self._now = now
         self._chance = chance
         self._wake = asyncio.Event()
@@ -108,13 +119,11 @@ class Courier:
 
     async def _deliver(self, delivery: Delivery) -> None:
         """Make one attempt and write down what became of it."""
+        about: Attributes = {"nautilus.webhook.id": delivery.id, "nautilus.webhook.attempt": delivery.attempts}
         try:
-            result = await self._send(delivery)
-            self._remember(delivery.origin, failing=is_failing(result))
-            outcome = after(delivery.attempts, result, self._now(), self._chance())
-            self._told.get(type(outcome).__name__.lower(), Count()).add()
-            tell = log.warning if isinstance(outcome, Dead) else log.info
-            tell("webhook", id=delivery.id, attempt=delivery.attempts, outcome=type(outcome).__name__.lower())
+            with self._told.traces.follow(delivery.trace, "webhook", about, kind="consumer") as trace:
+                outcome = await self._tried(delivery)
+                trace.note({"nautilus.webhook.outcome": _name(outcome)})
             async with self._database.begin() as connection:
                 await deliveries.record(connection, delivery, outcome, self._now())
         except Exception:
@@ -124,6 +133,15 @@ class Courier:
             self._sending[delivery.origin] -= 1
             self._sending += Counter()  # forget hosts without any
             self._wake.set()
+
+    async def _tried(self, delivery: Delivery) -> Outcome:
+        result = await self._send(delivery)
+        self._remember(delivery.origin, failing=is_failing(result))
+        outcome = after(delivery.attempts, result, self._now(), self._chance())
+        self._told.counts.get(_name(outcome), Count()).add()
+        tell = log.warning if isinstance(outcome, Dead) else log.info
+        tell("webhook", id=delivery.id, attempt=delivery.attempts, outcome=_name(outcome))
+        return outcome
 
     async def _send(self, delivery: Delivery) -> Answer | Fault:
         secrets = self._settings.secrets
@@ -170,6 +188,10 @@ def choose(
 def full_origins(sending: Mapping[str, int], failing: Collection[str], settings: WebhookSettings) -> list[str]:
     """Return the origins that may not be sent any more for now."""
     return [origin for origin, count in sending.items() if count >= _room(origin, failing, settings)]
+
+
+def _name(outcome: Outcome) -> str:
+    return type(outcome).__name__.lower()
 
 
 def _room(origin: str, failing: Collection[str], settings: WebhookSettings) -> int:

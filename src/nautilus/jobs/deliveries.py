@@ -6,7 +6,7 @@ the same row at the same time, and what a killed server was sending becomes due 
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Insert, and_, func, or_, select, update
@@ -15,10 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.jobs.webhook import Dead, Delivered, Ending, Outcome, Retry
 from nautilus.storage.tables import deliveries
+from nautilus.traces.trace import Carrier
 
 PENDING: Final = "pending"
 DELIVERED: Final = "delivered"
 DEAD: Final = "dead"
+_OF_DELIVERY: Final = tuple(deliveries.c[name] for name in ("id", "url", "body", "attempts", "trace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Notice:
     ending: Ending
     url: str
     body: str
+    trace: Carrier = field(default_factory=dict)
+    """What names the request that the job came with."""
 
     @property
     def id(self) -> str:
@@ -49,6 +53,8 @@ class Delivery:
     body: str
     attempts: int
     """With the present one."""
+    trace: Carrier = field(default_factory=dict)
+    """What names the request that the job came with."""
 
     @property
     def origin(self) -> str:
@@ -81,6 +87,7 @@ async def enqueue(connection: AsyncConnection, notice: Notice, now: float) -> st
         "attempts": 0,
         "due_at": now,
         "created_at": now,
+        "trace": dict(notice.trace) or None,
     }
     await connection.execute(_insert_once(connection, row))
     return notice.id
@@ -89,7 +96,7 @@ async def enqueue(connection: AsyncConnection, notice: Notice, now: float) -> st
 async def due(connection: AsyncConnection, now: float, full: Collection[str], at_most: int) -> Sequence[Delivery]:
     """Return the webhooks that are due, the longest due first, but for origins that are `full`. Locks their rows."""
     wanted = (
-        select(deliveries.c.id, deliveries.c.url, deliveries.c.body, deliveries.c.attempts)
+        select(*_OF_DELIVERY)
         .where(deliveries.c.status == PENDING, deliveries.c.due_at <= now)
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(at_most)
@@ -97,7 +104,7 @@ async def due(connection: AsyncConnection, now: float, full: Collection[str], at
     )
     if full:
         wanted = wanted.where(~or_(*(deliveries.c.url.startswith(origin, autoescape=True) for origin in full)))
-    return [Delivery(*row) for row in await connection.execute(wanted)]
+    return [_delivery(row) for row in await connection.execute(wanted)]
 
 
 async def claim(connection: AsyncConnection, ids: Collection[str], now: float, until: float) -> Sequence[Delivery]:
@@ -106,9 +113,9 @@ async def claim(connection: AsyncConnection, ids: Collection[str], now: float, u
         update(deliveries)
         .where(deliveries.c.id.in_(ids), deliveries.c.status == PENDING, deliveries.c.due_at <= now)
         .values(due_at=until, attempts=deliveries.c.attempts + 1)
-        .returning(deliveries.c.id, deliveries.c.url, deliveries.c.body, deliveries.c.attempts)
+        .returning(*_OF_DELIVERY)
     )
-    return [Delivery(*row) for row in await connection.execute(taken)]
+    return [_delivery(row) for row in await connection.execute(taken)]
 
 
 async def record(connection: AsyncConnection, delivery: Delivery, outcome: Outcome, now: float) -> None:
@@ -153,6 +160,10 @@ async def redeliver(connection: AsyncConnection, delivery: str, tenant: str | No
     whose = () if tenant is None else (deliveries.c.tenant == tenant,)
     anew = {"status": PENDING, "attempts": 0, "due_at": now, "error": None, "delivered_at": None}
     return (await connection.execute(update(deliveries).where(*over, *whose).values(**anew))).rowcount > 0
+
+
+def _delivery(row: Any) -> Delivery:
+    return Delivery(row.id, row.url, row.body, row.attempts, row.trace or {})
 
 
 def _insert_once(connection: AsyncConnection, row: dict[str, Any]) -> Insert:

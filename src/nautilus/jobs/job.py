@@ -9,10 +9,11 @@ A job has one file or many. It is completed when every file has ended and at lea
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from nautilus.errors import BadRequestError
+from nautilus.traces.trace import Carrier
 
 Status = Literal["queued", "processing", "completed", "failed", "cancelled", "expired"]
 STATUSES: Final[tuple[Status, ...]] = ("queued", "processing", "completed", "failed", "cancelled", "expired")
@@ -106,6 +107,8 @@ class JobRequest:
     """The id of the key that it came with."""
     fingerprint: str | None = None
     """Of all that was sent with the idempotency key."""
+    trace: Carrier = field(default_factory=dict)
+    """What names the request, for the traces of the job's runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,8 @@ class Job:
     """How often it was begun, cancelled or queued again: the next one is another run."""
     key: str | None = None
     """The id of the key that it came with."""
+    trace: Carrier = field(default_factory=dict)
+    """What names the request that it came with."""
 
     @property
     def progress(self) -> float:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.errors import NautilusError, NotReadyError, StorageError, UnsupportedError, first_error
 from nautilus.hearing import Task
-from nautilus.jobs.courier import Courier
+from nautilus.jobs.courier import Courier, Told
 from nautilus.jobs.deliveries import Notice, enqueue
 from nautilus.jobs.document import job_document
 from nautilus.jobs.job import Job, JobLimits
@@ -45,6 +45,7 @@ from nautilus.storage.place import Place, open_place, workflow_url
 from nautilus.storage.settings import StorageSettings
 from nautilus.storage.sweep import sweep
 from nautilus.storage.usage import UsageLog, Use, open_usage
+from nautilus.traces.trace import Tracer
 
 Room = TypeVar("Room")
 
@@ -80,6 +81,7 @@ class Needs:
     threads: Executor
     version: str
     meters: JobMeters
+    traces: Tracer
 
 
 class Office:
@@ -146,13 +148,13 @@ class Office:
         needs, limits, database = self._needs, self._needs.limits, place.database
         servers = Servers(database, needs.version, limits)
         async with Outside(needs.outside) as outside:
-            courier = Courier(database, outside, needs.webhooks, needs.meters.webhooks)
+            courier = Courier(database, outside, needs.webhooks, Told(needs.meters.webhooks, needs.traces))
             on_end = OnEnd(self._promise, partial(self._told, courier))
             records, runs = Records(database, on_end), Runs(database, on_end)
             bounds = CacheLimits(needs.storage.cache_bytes, needs.storage.cache_seconds)
             kept = Kept(ResultCache(database, place.blobs, bounds), needs.fingerprint, needs.meters.kept)
             bring = partial(fetch, outside, at_most=needs.outside.max_bytes or needs.max_bytes)
-            books = Books(records, runs, place.blobs, kept, needs.threads, needs.meters)
+            books = Books(records, runs, place.blobs, kept, needs.threads, needs.meters, needs.traces)
             runner = Runner(books, needs.pipeline, needs.plan, bring, limits)
             try:
                 url = workflow_url(needs.storage)
@@ -175,7 +177,7 @@ class Office:
         if job.webhook_url:
             ended, ending = job.completed_at or time.time(), cast("Ending", job.status)
             body = payload(ending, job_document(job, ended), ended)
-            notice = Notice(job.tenant, job.id, job.runs, ending, job.webhook_url, body)
+            notice = Notice(job.tenant, job.id, job.runs, ending, job.webhook_url, body, job.trace)
             await enqueue(connection, notice, ended)
 
     def _told(self, courier: Courier, job: Job) -> None:

@@ -70,6 +70,7 @@ class Records:
             "files": len(sources),
             "created_at": now,
             "key": request.key,
+            "trace": dict(request.trace) or None,
         }
         try:
             async with self._database.begin() as connection:

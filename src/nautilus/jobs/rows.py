@@ -97,6 +97,7 @@ def read_job(row: Any) -> Job:
         expires_at=row.expires_at,
         runs=row.runs,
         key=row.key,
+        trace=row.trace or {},
     )
 
 

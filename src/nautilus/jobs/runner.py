@@ -39,6 +39,7 @@ from nautilus.jobs.runs import FileEnd, Runs, SupersededError
 from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
 from nautilus.storage.blobs import Blobs, hashed, put_hashed
+from nautilus.traces.trace import OFF, Attributes, Tracer, span
 from nautilus.types import Transcript, Word
 
 log = structlog.get_logger(__name__)
@@ -104,6 +105,7 @@ class Books:
     threads: Executor
     """For what would hold the event loop for long."""
     meters: JobMeters = field(default_factory=JobMeters)
+    traces: Tracer = OFF
 
 
 class Runner:
@@ -118,6 +120,7 @@ class Runner:
         self._kept = books.kept
         self._meters = books.meters
         self._threads = books.threads
+        self._traces = books.traces
         self._pipeline = pipeline
         self._plan = plan
         self._fetch = fetch
@@ -177,6 +180,11 @@ class Runner:
         if not files:
             return Outcome(left=False)
         await self._runs.started(run, [file.number for file in files])
+        about: Attributes = {"nautilus.job.id": run.id, "nautilus.job.run": run.runs, "nautilus.tenant": run.tenant}
+        with self._traces.follow(run.trace, "job", about, kind="consumer"):
+            return await self._worked_on(run, files)
+
+    async def _worked_on(self, run: Job, files: Sequence[FileState]) -> Outcome:
         task = self._plan(run)
         audio = {file.number: file.blob for file in files}
         ends = Ends(self._runs, run, partial(self._forget, audio))
@@ -199,7 +207,11 @@ class Runner:
                 if trouble.passing:
                     return
                 try:
-                    ends.add(await self._end(run, file, task))
+                    with span("file", {"nautilus.job.file": file.number, "nautilus.job.tries": file.tries}) as trace:
+                        end = await self._end(run, file, task)
+                        if end.error:
+                            trace.fail(end.error.code)
+                    ends.add(end)
                 except PASSING as error:
                     trouble.passing = error
                 except DOUBTFUL as error:
@@ -232,8 +244,10 @@ class Runner:
         if file.url is None:
             raise BadRequestError(GONE, "file")
         key = audio_key(run.tenant, run.id, file.number)
-        async with aclosing(self._fetch(file.url)) as chunks:
-            size, digest = await put_hashed(self._blobs, key, chunks)
+        with span("fetch") as fetching:
+            async with aclosing(self._fetch(file.url)) as chunks:
+                size, digest = await put_hashed(self._blobs, key, chunks)
+            fetching.note({"nautilus.bytes": size})
         await self._runs.fetched(run, file.number, Source(file.name, blob=key, bytes=size, digest=digest))
         return replace(file, blob=key, bytes=size, digest=digest)
 

@@ -18,11 +18,13 @@ import httpx
 from nautilus.errors import AddressRefusedError, ConfigurationError, FetchError, FetchRefusedError
 from nautilus.outside.address import Resolver, addresses, host_of, parse, port_of, system_resolver
 from nautilus.outside.limits import OutsideLimits
+from nautilus.traces.trace import Attributes, carried, leaf
 
 MOST_TRIED: Final = 4
 """Addresses of one name that are tried until one answers."""
 LONGEST_RETRY_AFTER: Final = 86400.0
 """Seconds: whoever asks for more gets this."""
+_FAILED: Final = 400
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
@@ -112,16 +114,21 @@ class Outside:
         """
         limits = self.limits
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        lines = {"Host": url.netloc.decode("ascii"), "User-Agent": "Nautilus", **headers}
-        raw = [(key.encode("ascii"), value.encode("ascii")) for key, value in lines.items()]
         seconds = {"connect": limits.connect_seconds, "read": limits.read_seconds, "write": limits.read_seconds}
-        with _faults(host_of(url)):
+        about: Attributes = {"http.request.method": method, "server.address": host_of(url), "server.port": port_of(url)}
+        with _faults(host_of(url)), leaf(method, about, kind="client") as asking:
+            lines = {"Host": url.netloc.decode("ascii"), "User-Agent": "Nautilus"}
+            lines |= {**(asking.carrier() or carried()), **headers}
+            raw = [(key.encode("ascii"), value.encode("ascii")) for key, value in lines.items()]
             async with AsyncExitStack() as stack:
                 stream = self._pool.stream(
                     method, target, headers=raw, content=content, extensions={"timeout": seconds}
                 )
                 async with asyncio.timeout(limits.connect_seconds + limits.read_seconds):
                     response = await stack.enter_async_context(stream)
+                asking.note({"http.response.status_code": response.status})
+                if response.status >= _FAILED:
+                    asking.fail(str(response.status))
                 yield response
 
 

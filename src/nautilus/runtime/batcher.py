@@ -8,6 +8,7 @@ seconds, not item count. Owners take turns (`queue`), and jobs leave a worker to
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
@@ -18,19 +19,22 @@ from typing import Final, TypeAlias
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError
 from nautilus.observe import LaneMeters
+from nautilus.runtime.answer import Answer
+from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
 from nautilus.runtime.places import Places, Room, room
 from nautilus.runtime.queue import BatchLimits, Queue, Ticket
 from nautilus.runtime.rehear import Rehearser
 from nautilus.runtime.short import with_quiet, without_quiet
-from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Waveform
+from nautilus.runtime.spans import tell_batch
+from nautilus.traces.trace import here, id_of
+from nautilus.types import SAMPLE_RATE, Claim, Options, Priority, Waveform
 
-Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Sequence[Hypothesis]]]
+Transcribe: TypeAlias = Callable[[Sequence[Waveform], Options], Awaitable[Answer]]
 """An engine, wherever it is. Called by at most `BatchLimits.workers` at once."""
 
 UNLOADED = "The model was unloaded while the request was waiting; send it again."
-
 
 TURN: Final = 0.05
 """Seconds that a batch may take while others ask as well."""
@@ -58,6 +62,7 @@ class Batcher:
         self._meters = LaneMeters()
         self._places = Places(_room(info, limits, shares))
         self._live = Stepper(take_steps or _no_steps, info, self._places, self._wake, self._meters)
+        self._threads = threads
         self._rehearser = Rehearser(self.submit, info, self._places, threads)
         self._closed = False
         self._rate = 0.0  # seconds of audio per second, measured as batches finish
@@ -76,7 +81,9 @@ class Batcher:
         if not admitted:
             self.check(claim)
         sound = with_quiet(audio)
-        ticket = self._waiting.add(sound, options, claim)
+        # A live utterance is told of as a whole, not by the many times that it is heard for partials.
+        trace = None if claim.priority is Priority.LIVE else here()
+        ticket = self._waiting.add(sound, options, claim, trace)
         self._wake.set()
         heard = await ticket.result
         return heard if sound is audio else replace(heard, hypothesis=without_quiet(heard.hypothesis, audio))
@@ -88,7 +95,9 @@ class Batcher:
     def stream(self, wait: float, options: Options, /) -> AbstractAsyncContextManager[Stream]:
         """Open a live stream for the length of a block; see `Lane`."""
         check_language(options.language, self.info)
-        return self._live.stream(wait) if self.info.look_aheads else self._rehearser.stream(wait, options)
+        if not self.info.look_aheads:
+            return self._rehearser.stream(wait, options)
+        return self._live.stream(wait, Ears(self.submit, self.info, options, self._threads))
 
     def state(self) -> LaneState:
         """Return what goes on here."""
@@ -135,15 +144,15 @@ class Batcher:
         self._wake.set()
 
     async def _run(self, batch: Sequence[Ticket]) -> None:
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = time.monotonic()
         clips = [ticket.audio for ticket in batch]
         try:
-            heard = await self._transcribe(clips, batch[0].options)
+            answer = await self._transcribe(clips, batch[0].options)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             self._meters.failures.add()
             if len(batch) == 1:
                 failed = error if isinstance(error, ModelDiedError) else EngineError(f"The model failed: {error}")
+                tell_batch(self.info.name, batch, started, time.monotonic(), failed)
                 _fail(batch[0], failed, cause=error)
                 return
             # One bad clip must not fail its neighbours: halve until it stands alone.
@@ -151,21 +160,23 @@ class Batcher:
             await self._run(batch[:middle])
             await self._run(batch[middle:])
         else:
-            self._answer(batch, heard, started, loop.time() - started)
+            self._answer(batch, answer, started, time.monotonic())
 
-    def _answer(self, batch: Sequence[Ticket], heard: Sequence[Hypothesis], started: float, inference: float) -> None:
+    def _answer(self, batch: Sequence[Ticket], answer: Answer, started: float, ended: float) -> None:
+        inference = ended - started
+        tell_batch(self.info.name, batch, started, ended, answer)
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
         rate = self._workers * seconds / max(inference, 1e-4)
         self._rate += (0.1 if self._rate else 1.0) * (rate - self._rate)
         self._measure(batch, seconds, inference)
-        for ticket, hypothesis in zip(batch, heard, strict=True):
-            self._meters.queue.add(started - ticket.submitted)
+        for ticket, hypothesis in zip(batch, answer.hypotheses, strict=True):
+            self._meters.queue.add(started - ticket.submitted, id_of(ticket.trace))
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
 
     def _measure(self, batch: Sequence[Ticket], seconds: float, inference: float) -> None:
         self._meters.batch_items.add(len(batch))
-        self._meters.batch_seconds.add(inference)
+        self._meters.batch_seconds.add(inference, id_of(next((one.trace for one in batch if one.trace), None)))
         self._meters.audio.add(seconds)
         self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
 

@@ -14,12 +14,13 @@ from nautilus.engines.base import Live, Report
 from nautilus.errors import ModelDiedError, ModelLoadError
 from nautilus.observe import Count
 from nautilus.runtime import model_process as protocol
+from nautilus.runtime.answer import Answer
 from nautilus.runtime.arena import Arena, new_memory
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
 from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.streams import Step
-from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
+from nautilus.types import SAMPLE_RATE, Options, Waveform
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +64,7 @@ class Supervisor:
         self._no_suspects = asyncio.Event()
         self._no_suspects.set()
 
-    async def transcribe(self, batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+    async def transcribe(self, batch: Sequence[Waveform], options: Options) -> Answer:
         """Have a batch heard. Raises EngineError if it can't be."""
         while self._suspects:
             await self._no_suspects.wait()
@@ -84,7 +85,7 @@ class Supervisor:
                     await self._restart()
             return [None] * len(steps)
 
-    async def _again(self, dead: "ModelProcess", batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+    async def _again(self, dead: "ModelProcess", batch: Sequence[Waveform], options: Options) -> Answer:
         self._suspects += 1
         self._no_suspects.clear()
         try:
@@ -141,9 +142,9 @@ class ModelProcess:
             raise
         return process
 
-    async def transcribe(self, batch: Sequence[Waveform], options: Options) -> list[Hypothesis]:
+    async def transcribe(self, batch: Sequence[Waveform], options: Options) -> Answer:
         """Have a batch heard. Raises EngineError or DiedError."""
-        return protocol.hypotheses(await self._ask(batch, options))
+        return protocol.answered(await self._ask(batch, options))
 
     async def take_steps(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
         """Take a step in many streams. Raises EngineError or DiedError."""

@@ -6,6 +6,9 @@ Streams go before everything else that waits for the engine.
 A failing step harms only the stream that it fails for. Who that is, and how far the others' states have come, nobody
 knows: each of them begins a new state and hears its utterance again from the start, alone in its step.
 
+A stream that is over before it has brought a second of sound is heard again as a recording of that length is, with
+quiet around it (`short`), and the surer hearing counts: a word that stands alone is often missed.
+
     LiveStream.hear ──▶ waiting (one entry for each stream) ──take──▶ StreamTable.step ──▶ each stream's future
 """
 
@@ -21,7 +24,9 @@ import numpy as np
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.errors import EngineError, UnsupportedError
 from nautilus.observe import LaneMeters
+from nautilus.runtime.ears import Ears
 from nautilus.runtime.places import Places
+from nautilus.runtime.short import SHORT, surer
 from nautilus.runtime.streams import Step
 from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 
@@ -30,6 +35,12 @@ TakeSteps: TypeAlias = Callable[[Sequence[Step], Sequence[Waveform]], Awaitable[
 
 MOST_AT_ONCE = 32
 """Streams in one step: more are no faster on a CPU, and those that come next wait longer."""
+LONGEST_STEP = 0.15
+"""Seconds that a step of several streams may take. A slow model is no faster with many at once: a step that takes all
+who wait keeps those who come meanwhile waiting, the next one is longer still, and both workers end with seconds-long
+steps although there is time for everybody."""
+FEWEST = 2
+"""Chunks in one step, if so many wait, however long it takes."""
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -40,6 +51,8 @@ class Turn:
     step: Step
     sound: Waveform = field(repr=False)
     result: asyncio.Future[Live | None]
+    seconds: float = 0.0
+    """That it takes a worker, as measured at load; nothing where its sound completes no chunk."""
     alone: bool = False
     """Whether it may be what made a step fail: no other stream shares its step."""
 
@@ -61,14 +74,14 @@ class Stepper:
         self.closed = False
 
     @asynccontextmanager
-    async def stream(self, look_ahead: float) -> AsyncIterator["LiveStream"]:
-        """Open a stream for the length of the block.
+    async def stream(self, look_ahead: float, ears: Ears) -> AsyncIterator["LiveStream"]:
+        """Open a stream for the length of the block; what is very short of it is heard with `ears`.
 
         Raises UnsupportedError for a look-ahead that the model hasn't, OverloadedError where no more fit in.
         """
         check_wait(look_ahead, self._info)
         with self._places.taken(look_ahead):
-            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE))
+            live = LiveStream(self, look_ahead, round((look_ahead + self._info.frame_seconds) * SAMPLE_RATE), ears)
             try:
                 yield live
             finally:
@@ -78,18 +91,19 @@ class Stepper:
         """Return a number that no other stream has."""
         return next(self._numbers)
 
-    def put(self, step: Step, sound: Waveform, *, alone: bool = False) -> asyncio.Future[Live | None]:
-        """Let a stream wait for its turn."""
+    def put(self, step: Step, sound: Waveform, *, chunks: int = 0, alone: bool = False) -> asyncio.Future[Live | None]:
+        """Let a stream wait for its turn; `chunks` of the model are complete with its sound."""
         if self.closed:
             raise EngineError("The model was unloaded; open the stream again.")
-        turn = Turn(step, sound, asyncio.get_running_loop().create_future(), alone)
+        seconds = chunks * (step.look_ahead + self._info.frame_seconds) * self._places.share(step.look_ahead)
+        turn = Turn(step, sound, asyncio.get_running_loop().create_future(), seconds, alone)
         self._waiting.append(turn)
         self._wake.set()
         return turn.result
 
     def take(self) -> list[Turn]:
         """Remove the turns of the next step. Those that go alone go one at a time, and let others go in between."""
-        turns = [turn for turn in self._waiting if not turn.alone][:MOST_AT_ONCE]
+        turns = fitting([turn for turn in self._waiting if not turn.alone])
         if not self._alone_now and not (turns and self._alone_before):
             turns = [turn for turn in self._waiting if turn.alone][:1] or turns
         if turns:
@@ -125,17 +139,29 @@ class Stepper:
             _fail(turn, EngineError("The model was unloaded; open the stream again."))
 
 
+def fitting(turns: Sequence[Turn]) -> list[Turn]:
+    """Return the first of those who wait that go into one step."""
+    spent, chunks = 0.0, 0
+    for place, turn in enumerate(turns[:MOST_AT_ONCE]):
+        if turn.seconds and chunks >= FEWEST and spent + turn.seconds > LONGEST_STEP:
+            return list(turns[:place])
+        spent += turn.seconds
+        chunks += turn.seconds > 0
+    return list(turns[:MOST_AT_ONCE])
+
+
 class LiveStream:
     """One stream at the engine, by one caller; see `Stream`.
 
     Should its state be lost or in doubt, the utterance is heard again.
     """
 
-    def __init__(self, stepper: Stepper, look_ahead: float, chunk: int) -> None:
+    def __init__(self, stepper: Stepper, look_ahead: float, chunk: int, ears: Ears) -> None:
         self.chunk = chunk
         """Samples that the model hears at once: with no more in a piece, each of its chunks can be looked at."""
         self._stepper = stepper
         self._look_ahead = look_ahead
+        self._ears = ears
         self._offset = 0.0  # seconds of the stream at which the engine's state began
         self._samples = 0
         self._begin()
@@ -159,6 +185,10 @@ class LiveStream:
     async def finish(self) -> Live:
         """Return all of the utterance, to the last sample. What comes then is a new one."""
         live = await self._step(NOTHING, last=True)
+        sound = np.concatenate([NOTHING, *self._kept])
+        if 0 < len(sound) < SHORT * SAMPLE_RATE and self._samples - len(sound) == round(self._offset * SAMPLE_RATE):
+            again = later(await self._ears.hear(sound), self._offset)
+            live = replace(live, hypothesis=surer(live.hypothesis, again))
         self._begin()
         return live
 
@@ -182,7 +212,9 @@ class LiveStream:
 
     async def _put(self, sound: Waveform, *, last: bool, alone: bool = False) -> Live | None:
         step = Step(self._number, self._look_ahead, self._first, self._cut, last)
-        self._asked = self._stepper.put(step, sound, alone=alone)
+        begun = self._samples - round(self._offset * SAMPLE_RATE)
+        chunks = begun // self.chunk - (begun - len(sound)) // self.chunk
+        self._asked = self._stepper.put(step, sound, chunks=max(chunks, last), alone=alone)
         live = await asyncio.shield(self._asked)  # who is cancelled leaves the step to its end
         self._first = self._cut = False
         return live

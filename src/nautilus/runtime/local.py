@@ -11,13 +11,14 @@ from typing import Any, cast
 import structlog
 
 from nautilus.engines.base import Engine, EngineInfo, Live, Report, StreamingEngine
+from nautilus.runtime.answer import Answer, answer
 from nautilus.runtime.batcher import Batcher, Transcribe
 from nautilus.runtime.calibrate import Sizing, cores, size
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.live import TakeSteps
 from nautilus.runtime.queue import BatchLimits
 from nautilus.runtime.streams import Step, StreamTable
-from nautilus.types import Hypothesis, Options, Waveform
+from nautilus.types import Options, Waveform
 
 log = structlog.get_logger(__name__)
 
@@ -49,8 +50,8 @@ async def open_local_lane(
             threads.shutdown(wait=False)
             threads = ThreadPoolExecutor(sizing.workers, thread_name_prefix="engine")
 
-        async def transcribe(batch: Sequence[Waveform], options: Options) -> Sequence[Hypothesis]:
-            return await loop.run_in_executor(threads, engine.transcribe, batch, options)
+        async def transcribe(batch: Sequence[Waveform], options: Options) -> Answer:
+            return await loop.run_in_executor(threads, answer, engine, batch, options)
 
         table = StreamTable(cast("StreamingEngine[Any]", engine))
 

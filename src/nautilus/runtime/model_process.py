@@ -17,6 +17,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from threadpoolctl import threadpool_limits
 from nautilus.engines.base import Engine, EngineInfo, Live, Report, StreamingEngine
 from nautilus.errors import EngineError, NautilusError
 from nautilus.observe import LogFormat, configure_logging
+from nautilus.runtime.answer import Answer
 from nautilus.runtime.arena import Arena
 from nautilus.runtime.calibrate import Sizing, size
 from nautilus.runtime.streams import Step, StreamTable
@@ -146,11 +148,13 @@ def work(hearing: Hearing, connection: socket.socket, arena: Arena) -> None:
     """Answer what one desk is asked, one after the other, until the other side closes."""
     while header := connection.recv(MESSAGE.size, socket.MSG_WAITALL):
         lengths, about = unpickled(arena.data(*MESSAGE.unpack(header)))
+        since = time.monotonic()
         try:
-            answer = marshal.dumps((True, hearing(arena.waveforms(lengths), about)))
+            heard = hearing(arena.waveforms(lengths), about)
+            answer = marshal.dumps((True, heard, since, time.monotonic()))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             log.warning("batch failed", items=len(lengths), error=repr(error))
-            answer = marshal.dumps((False, str(error) or type(error).__name__))
+            answer = marshal.dumps((False, str(error) or type(error).__name__, since, time.monotonic()))
         connection.sendall(MESSAGE.pack(arena.put([], answer), len(answer)))
 
 
@@ -159,21 +163,23 @@ def question(lengths: Sequence[int], about: Options | tuple[Step, ...]) -> bytes
     return pickle.dumps((lengths, about))
 
 
-def hypotheses(answer: bytes) -> list[Hypothesis]:
+def answered(answer: bytes) -> Answer:
     """Read what a batch was answered. Raises EngineError if the model failed."""
-    return [_hypothesis(one) for one in _heard(answer)]
+    heard, since, until = _heard(answer)
+    return Answer([_hypothesis(one) for one in heard], since, until)
 
 
 def lives(answer: bytes) -> list[Live | None]:
     """Read what a step was answered. Raises EngineError if the model failed."""
-    return [one and Live(_hypothesis(one[0]), one[1], one[2], over=one[3]) for one in _heard(answer)]
+    heard, _, _ = _heard(answer)
+    return [one and Live(_hypothesis(one[0]), one[1], one[2], over=one[3]) for one in heard]
 
 
-def _heard(answer: bytes) -> list[Any]:
-    well, heard = marshal.loads(answer)  # noqa: S302 - from our own process
+def _heard(answer: bytes) -> tuple[list[Any], float, float]:
+    well, heard, since, until = marshal.loads(answer)  # noqa: S302 - from our own process
     if not well:
         raise EngineError(heard)
-    return cast("list[Any]", heard)
+    return heard, since, until
 
 
 def _plain(one: Hypothesis) -> Plain:

@@ -60,7 +60,7 @@ class Places:
     @property
     def busy(self) -> float:
         """Return how many workers the open streams keep busy."""
-        return sum(self._share(look_ahead) * count for look_ahead, count in self.open.items())
+        return sum(self.share(look_ahead) * count for look_ahead, count in self.open.items())
 
     @property
     def taken_share(self) -> float:
@@ -69,14 +69,14 @@ class Places:
 
     def capacity(self, look_ahead: float) -> int:
         """Return how many streams of this look-ahead fit where there are no others; at least one."""
-        share = self._share(look_ahead)
+        share = self.share(look_ahead)
         return max(1, min(self._room.most, int(self._room.workers / share))) if share else self._room.most
 
     @contextmanager
     def taken(self, look_ahead: float) -> Iterator[None]:
         """Take a place for the length of the block. Raises OverloadedError where there is none."""
         count = self.open.total()
-        fits = self.busy + self._share(look_ahead) <= self._room.workers
+        fits = self.busy + self.share(look_ahead) <= self._room.workers
         if count >= self._room.most or (count and not fits):
             self.refused += 1
             raise OverloadedError(RETRY_AFTER, "All places for live streams are taken")
@@ -86,5 +86,6 @@ class Places:
         finally:
             self.open[look_ahead] -= 1
 
-    def _share(self, look_ahead: float) -> float:
+    def share(self, look_ahead: float) -> float:
+        """Return how much of a worker a stream keeps busy; 0 where nobody knows."""
         return self._room.shares.get(look_ahead, 0.0)

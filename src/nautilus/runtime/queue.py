@@ -4,6 +4,7 @@ Refused early rather than late: by how much audio would be heard before, and how
 """
 
 import asyncio
+import time
 from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 
 from nautilus.errors import OverloadedError
 from nautilus.runtime.lane import Heard
+from nautilus.traces.trace import Trace
 from nautilus.turns import FairOrder, Place, is_full
 from nautilus.types import SAMPLE_RATE, Claim, Options, Priority, Waveform
 
@@ -49,8 +51,10 @@ class Ticket:
     audio: Waveform = field(repr=False)
     options: Options
     submitted: float
-    """Event-loop time in seconds."""
+    """By `time.monotonic`, in seconds."""
     result: asyncio.Future[Heard]
+    trace: Trace | None = None
+    """Where it is told how the window waited and was heard; None where nobody wants to know."""
 
     @property
     def seconds(self) -> float:
@@ -74,16 +78,17 @@ class Queue:
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def add(self, audio: Waveform, options: Options, claim: Claim) -> Ticket:
+    def add(self, audio: Waveform, options: Options, claim: Claim, trace: Trace | None = None) -> Ticket:
         """Let something wait."""
         loop = asyncio.get_running_loop()
         seconds = len(audio) / SAMPLE_RATE
-        ticket = Ticket(claim, self._order.join(claim, seconds), audio, options, loop.time(), loop.create_future())
+        place = self._order.join(claim, seconds)
+        ticket = Ticket(claim, place, audio, options, time.monotonic(), loop.create_future(), trace)
         insort(self._tickets, ticket, key=lambda one: one.place)
         self._count[claim] += 1
         self._seconds[claim] += seconds
         if claim.priority < Priority.JOB:
-            self._asked[claim] = ticket.submitted
+            self._asked[claim] = loop.time()
         return ticket
 
     def check(self, claim: Claim, rate: float) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from nautilus.errors import ConfigurationError, StorageError
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The revision that this code needs: the newest of `migrations/versions`, whose names sort by age."""
 
 BUSY_SECONDS: Final = 60

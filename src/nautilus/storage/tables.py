@@ -56,6 +56,7 @@ jobs: Final = Table(
     Column("expires_at", Float),  # when results go
     Column("key", String(64)),  # the id of the key that it came with
     Column("runs", Integer, nullable=False, default=0),  # how often it was begun: an older run may not write any more
+    Column("trace", OptionalJson),  # the headers that name the request it came with, if that was traced
     UniqueConstraint("tenant", "idempotency_key"),
     Index("ix_jobs_tenant_created", "tenant", "created_at", "id"),
     Index("ix_jobs_status", "status", "expires_at"),
@@ -108,6 +109,7 @@ deliveries: Final = Table(
     Column("error", Text),
     Column("created_at", Float, nullable=False),
     Column("delivered_at", Float),
+    Column("trace", OptionalJson),  # of the job
     Index("ix_deliveries_due", "status", "due_at"),
     Index("ix_deliveries_tenant", "tenant", "created_at"),
 )

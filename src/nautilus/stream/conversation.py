@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from nautilus.errors import BadRequestError, NautilusError, SessionGoneError
 from nautilus.stream.service import Command, Commit
+from nautilus.traces.trace import NOWHERE, Trace
 from nautilus.types import SAMPLE_RATE, Waveform
 
 Message: TypeAlias = bytes | Literal["commit", "end"] | NautilusError
@@ -148,6 +149,8 @@ class Conversation:
         """Whether nothing more will be told."""
         self.failure: NautilusError | None = None
         """What ended it, if it did not end well."""
+        self.trace: Trace = NOWHERE
+        """The span that lasts as long as it."""
         self._hold: Hold | None = None
         self._leaving = False
         self._messages: deque[Message] = deque()

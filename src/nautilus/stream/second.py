@@ -20,6 +20,7 @@ from nautilus.runtime.lane import Lane
 from nautilus.runtime.live import later
 from nautilus.stream.session import Event
 from nautilus.stream.session import Final as FinalEvent
+from nautilus.traces.trace import span
 from nautilus.types import SAMPLE_RATE, Options, Waveform, Word
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,8 @@ class SecondPass:
     ) -> list[Event]:
         if final is None:
             return events
-        words = await self._heard(sound, start)
+        with span("second pass", {"nautilus.audio_seconds": len(sound) / SAMPLE_RATE}):
+            words = await self._heard(sound, start)
         return [replace(event, words=words) if event is final and words else event for event in events]
 
     async def _heard(self, sound: Waveform, start: float) -> tuple[Word, ...]:

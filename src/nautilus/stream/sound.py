@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from typing import Final
 
+from nautilus.audio.headed_pcm import HeadedPcm
 from nautilus.audio.pcm import PcmStream
 from nautilus.types import Waveform
 
@@ -32,7 +33,7 @@ class RawSound:
         yield self._pcm.finish()
 
 
-async def read_pcm(pcm: PcmStream, data: bytes, threads: Executor) -> Waveform:
+async def read_pcm(pcm: PcmStream | HeadedPcm, data: bytes, threads: Executor) -> Waveform:
     """Read a message's sound; a large one in a thread."""
     if len(data) <= LARGE:
         return pcm.read(data)

@@ -1,11 +1,13 @@
 """Counts a live conversation's sound, its utterances and how late it is, as they go by."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 
 from nautilus.observe import StreamMeters
 from nautilus.stream.outbox import Emit
 from nautilus.stream.service import Change, Clear, Command, Commit
-from nautilus.stream.session import Event, Final, Partial
+from nautilus.stream.session import Event, Final, Partial, SpeechStarted
+from nautilus.traces.trace import Attributes, Trace, here, id_of
 from nautilus.types import SAMPLE_RATE
 
 CHARGE_EVERY = 10.0
@@ -20,6 +22,9 @@ class Watch:
         self._charge = charge
         """Told of seconds of sound, now and then and at the end."""
         self._seconds = self._charged = 0.0
+        self._trace = here()
+        self._spoken: tuple[float, float] | None = None
+        """When the utterance was noticed that goes on, and its second in the stream."""
 
     async def commands(self, commands: AsyncIterator[Command]) -> AsyncIterator[Command]:
         """Give a client's commands as they come."""
@@ -43,8 +48,26 @@ class Watch:
 
         async def told(event: Event) -> None:
             if isinstance(event, Partial | Final):
-                self._meters.lag.add(max(0.0, self._seconds - event.until))
+                lag = max(0.0, self._seconds - event.until)
+                self._meters.lag.add(lag, id_of(self._trace))
                 self._meters.utterances.add(isinstance(event, Final))
             await emit(event)
+            if self._trace:
+                self._tell(event, self._trace)
 
         return told
+
+    def _tell(self, event: Event, trace: Trace) -> None:
+        """Write an utterance down when it is over: from when it was noticed until its last words were told."""
+        if isinstance(event, SpeechStarted):
+            self._spoken = time.monotonic(), event.at
+        elif isinstance(event, Final) and self._spoken:
+            (since, start), self._spoken = self._spoken, None
+            about: Attributes = {
+                "nautilus.utterance": event.utterance,
+                "nautilus.words": len(event.words),
+                "nautilus.from_second": start,
+                "nautilus.audio_seconds": event.until - start,
+                "nautilus.lag_seconds": max(0.0, self._seconds - event.until),
+            }
+            trace.add("utterance", since, time.monotonic(), about)

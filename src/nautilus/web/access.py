@@ -25,10 +25,12 @@ Need: TypeAlias = KeyScope | Literal["any", "public"]
 """What a path asks of a key: a scope, that it is valid, or nothing."""
 
 NEEDS: Final[dict[str, Need]] = {
+    "/": "public",
     "/docs": "public",
     "/health": "public",
     "/metrics": "public",  # or admin, by setting
     "/openapi.json": "public",
+    "/static": "public",
     "/static-offline-docs": "public",
     "/transcribe": "transcribe",
     "/v1/admin": "admin",
@@ -129,7 +131,9 @@ def route_path(scope: Scope) -> str:
 
 def needed(path: str, needs: dict[str, Need] = NEEDS) -> Need:
     """Return what a path asks of a key."""
-    while path:
+    if path == "/":  # the page, and the beginning of nothing else
+        return needs["/"]
+    while path.strip("/"):
         if path in needs:
             return needs[path]
         path = path.rpartition("/")[0]

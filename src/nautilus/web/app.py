@@ -1,8 +1,10 @@
 """The application: a core, its routes, and what surrounds them."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -15,6 +17,7 @@ from nautilus.assembly import Core, LoadEngine, assemble
 from nautilus.errors import NautilusError
 from nautilus.observe import watch_loop
 from nautilus.settings import Settings
+from nautilus.traces.settings import are_wanted
 from nautilus.web import (
     admin,
     client_secrets,
@@ -22,6 +25,7 @@ from nautilus.web import (
     jobs,
     models,
     ops,
+    page,
     realtime,
     stream,
     transcriptions,
@@ -35,8 +39,12 @@ from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
 from nautilus.web.openapi import describe
 from nautilus.web.origins import Origins
+from nautilus.web.tracing import Tracing
 
 SUMMARY = "Speech to text with NVIDIA NeMo models. OpenAI's clients work unchanged: set their base URL to this server."
+
+NO_TELEMETRY: Final = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's own tell of queries, in which live streams have secrets, and of errors as they are; ours don't."""
 
 
 def _ignore(error: NautilusError) -> None:
@@ -70,10 +78,15 @@ def create_app(
                 watching.cancel()
 
     app: FastAPI = FastAPIOffline(
-        title="Nautilus", version=__version__, description=SUMMARY, redoc_url=None, lifespan=lifespan
+        title="Nautilus",
+        version=__version__,
+        description=SUMMARY,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry=NO_TELEMETRY,
     )
     errors.install(app)
-    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops)
+    rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
@@ -88,6 +101,8 @@ def create_app(
     app.state.metrics = Exposition(meters, core_now)
     app.add_middleware(Origins, settings=settings, required=required)
     app.add_middleware(RequestContext, meters=meters)
+    if are_wanted(settings.traces, os.environ):
+        app.add_middleware(Tracing, core=core_now)
     app.add_middleware(SecurityHeaders)
     if settings.cors.origins:  # outermost, so that a page may read refusals as well
         app.add_middleware(

@@ -12,7 +12,8 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException  # noqa: TID251 - to answer the framework's own, never to raise
-from starlette.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from nautilus import errors
@@ -23,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 NOT_ALLOWED: Final = 405
+CLIENT_GONE: Final = 499
+"""The status of what its client did not wait for, as nginx has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ def install(app: FastAPI) -> None:
     app.exception_handler(errors.NautilusError)(_expected)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_http)
+    app.exception_handler(ClientDisconnect)(_gone)
 
 
 def event(error: errors.NautilusError) -> str:
@@ -153,6 +157,12 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     body = error_body(refused, "invalid_request_error", str(refused))
     headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == NOT_ALLOWED else error.headers
     return JSONResponse(body, error.status_code, headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Answer nobody: the client hung up in the middle of its request."""
+    del request, error
+    return Response(status_code=CLIENT_GONE)
 
 
 def _allowed(request: Request) -> list[str]:

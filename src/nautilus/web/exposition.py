@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from nautilus.assembly import Core
 from nautilus.observe import Histogram
@@ -64,11 +65,16 @@ def _family(metric: Metric[Source], values: Values) -> Family:
     return family
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Return how many values were at most each bound."""
+def _buckets(histogram: Histogram) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+    """Return how many values were at most each bound, and one that was traced, which only OpenMetrics tells."""
     total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+    buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
+    for place, (bound, count) in enumerate(zip((*histogram.bounds, float("inf")), histogram.counts, strict=True)):
         total += count
-        buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
+        name = "+Inf" if bound == float("inf") else str(bound)
+        traced = histogram.exemplars.get(place)
+        if traced is None:
+            buckets.append((name, total))
+        else:
+            buckets.append((name, total, Exemplar({"trace_id": traced.trace}, traced.value, traced.at)))
     return buckets

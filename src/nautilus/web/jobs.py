@@ -13,6 +13,7 @@ from nautilus.jobs.document import event_frame, file_document, job_document, pag
 from nautilus.jobs.job import Fault, FileState, Importance, JobRequest, Source, Status, check_metadata
 from nautilus.jobs.service import Arrival, Jobs
 from nautilus.jobs.webhook import check_webhook_url
+from nautilus.traces.trace import carried
 from nautilus.types import Transcript
 from nautilus.web import errors
 from nautilus.web import job_examples as examples
@@ -60,6 +61,7 @@ async def submit(
             priority=cast("Importance", form.priority),
             idempotency_key=_unquoted(idempotency_key),
             key=caller.key,
+            trace=carried(),
         )
         job = await core.jobs.submit(arrival, asked, caller.limits.queued_jobs)
     body = job_document(job, core.jobs.now(), await core.jobs.position(job), form.form.warnings)

@@ -28,15 +28,15 @@ class HttpMeters:
     seconds: dict[tuple[str, str], Histogram] = field(default_factory=dict)
     """By method and route."""
 
-    def add(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request. `status` is 0 where the client went before there was an answer."""
+    def add(self, method: str, route: str, status: int, seconds: float, trace: str | None = None) -> None:
+        """Count a request. `status` is 0 where the client went before the answer; `trace` as in `Histogram`."""
         method = method if method in METHODS else "other"
         key = (method, route, str(status))
         if key not in self.requests:
             self.requests[key] = Count()
             self.seconds.setdefault(key[:2], Histogram())
         self.requests[key].add()
-        self.seconds[key[:2]].add(seconds)
+        self.seconds[key[:2]].add(seconds, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,20 @@ METRICS: Final[tuple[Metric[Core], ...]] = (
         "Times that the model's process died and was started again.",
         _lanes(lambda state: state.meters.restarts.value),
         _MODEL,
+    ),
+    Metric(
+        "nautilus_gpu_memory_used_bytes",
+        "gauge",
+        "Memory of a GPU in use, by whatever process, where a model is on one.",
+        lambda core: [((gpu.name,), gpu.used) for gpu in core.gpu_memory()],
+        ("gpu",),
+    ),
+    Metric(
+        "nautilus_gpu_memory_total_bytes",
+        "gauge",
+        "Memory that a GPU has.",
+        lambda core: [((gpu.name,), gpu.total) for gpu in core.gpu_memory()],
+        ("gpu",),
     ),
     Metric(
         "nautilus_decoder_crashes_total",

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nautilus.access.keys import Caller
 from nautilus.errors import BodyTooSlowError, UploadTooLargeError
 from nautilus.settings import HttpLimits
+from nautilus.traces.trace import here, id_of
 from nautilus.web import errors
 from nautilus.web.access import WITH_AUDIO, route_path
 from nautilus.web.metrics import NO_ROUTE, HttpMeters
@@ -30,6 +31,7 @@ SECURITY_HEADERS: Final = {
 """What every answer carries, unless it says otherwise itself."""
 EXPOSED: Final = (
     "x-request-id",
+    "traceresponse",
     "openai-processing-ms",
     "x-nautilus-warning",
     "retry-after",
@@ -83,7 +85,8 @@ class RequestContext:
                     await answer(scope, receive, send_marked)
             finally:
                 seconds = time.perf_counter() - started
-                self._meters.add(scope["method"], getattr(scope.get("route"), "path", NO_ROUTE), status, seconds)
+                route = getattr(scope.get("route"), "path", NO_ROUTE)
+                self._meters.add(scope["method"], route, status, seconds, id_of(here()))
                 if not scope["path"].startswith(QUIET):
                     facts = {"method": scope["method"], "path": scope["path"], "status": status}
                     log.info("request", **facts, seconds=round(seconds, 4))

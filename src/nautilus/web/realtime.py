@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
@@ -12,6 +13,7 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from nautilus.assembly import Core
+from nautilus.audio.headed_pcm import HeadedPcm
 from nautilus.audio.pcm import PcmStream
 from nautilus.errors import BadRequestError, NautilusError, NotReadyError, UnsupportedError, first_error
 from nautilus.stream.deadline import longest_time
@@ -20,14 +22,17 @@ from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, St
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import read_pcm
 from nautilus.stream.watch import Watch
+from nautilus.traces.trace import span
 from nautilus.types import SAMPLE_RATE, Options
 from nautilus.web.client_secrets import settings_of
 from nautilus.web.deps import caller_of
-from nautilus.web.stream import LONGEST_TIME, STOPPING, receive, refuse, send, subprotocol
+from nautilus.web.stream import LONGEST_TIME, STOPPING, WELL, receive, refuse, send, subprotocol
 from nautilus.web.usage import noted
 from nautilus.wire import openai_realtime as wire
 from nautilus.wire.languages import language_code
 from nautilus.wire.live import look_ahead_for
+from nautilus.wire.nvidia_realtime import DONE, forces_end
+from nautilus.wire.realtime_items import Items
 
 router = APIRouter(tags=["live"])
 
@@ -62,11 +67,18 @@ async def realtime(websocket: WebSocket) -> None:
 async def _converse(websocket: WebSocket, core: Core, session: wire.RealtimeSession) -> None:
     """Hold a conversation, and note how much sound came."""
     conversation = Conversation(websocket, core, session)
-    with core.drain.conversation(), noted(websocket, core, "stream", core.resolve(session.model)) as used:
+    model = core.resolve(session.model)
+    with (
+        core.drain.conversation(),
+        noted(websocket, core, "stream", model) as used,
+        span("stream", {"nautilus.model": model}) as trace,
+    ):
         try:
-            await conversation.run()
+            with suppress(WebSocketDisconnect):  # as these conversations end
+                await conversation.run()
         finally:
             used.seconds = conversation.received
+            trace.note({"nautilus.audio_seconds": conversation.received})
 
 
 def _session(websocket: WebSocket, core: Core) -> wire.RealtimeSession:
@@ -87,12 +99,12 @@ class Conversation:
         self._websocket = websocket
         self._core = core
         self._session = session
-        self._items = wire.Items()
-        self._pcm = PcmStream(self._session.encoding, self._session.rate)
+        self._items = Items()
+        self._pcm = _pcm(self._session)
         self._appended = self._uncommitted = 0  # samples
         self._committed_at = 0.0  # seconds
         self._ending = asyncio.Event()
-        self._expired = False
+        self._expired = self._done = False
 
     @property
     def received(self) -> float:
@@ -113,13 +125,19 @@ class Conversation:
             minutes = self._core.settings.stream.longest_stream / 60
             message = f"Your session hit the maximum duration of {minutes:g} minutes."
             await self._complain("session_expired", message, None, None)
-        await self._websocket.close(LONGEST_TIME if self._expired else STOPPING)  # else the client would have hung up
+        nvidia = self._session.nvidia
+        if self._done and nvidia:
+            await self._send(self._items.last(self.received, nvidia, self._session))
+        code = LONGEST_TIME if self._expired else WELL if self._done else STOPPING  # else the client would have hung up
+        await self._websocket.close(code)
 
     async def _hear(self) -> None:
         messages = self._commands()
-        first: Command = Clear()
+        first: Command | None = Clear()
         while isinstance(first, Change | Clear):  # nothing to hear yet
-            first = await anext(messages)
+            first = await anext(messages, None)
+        if first is None:
+            return
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
             look_ahead = look_ahead_for(self._session.delay, lane.info.waits)
             options = Options(language=self._language(lane.info.languages))
@@ -159,6 +177,10 @@ class Conversation:
             event: dict[str, Any] = {}
             try:
                 event = wire.read_event(message.get("text") or "")
+                if event["type"] == DONE and self._session.nvidia:
+                    self._done = True
+                    yield self._pcm.finish()
+                    return
                 for command in await self._obey(event):
                     yield command
             except BadRequestError as error:  # of the message; an idle client is sent away
@@ -172,7 +194,7 @@ class Conversation:
                 sound = await read_pcm(self._pcm, wire.read_audio(event), self._core.threads)
                 self._appended += len(sound)
                 self._uncommitted += len(sound)
-                return [sound]
+                return [sound, *(self._forced() if forces_end(event) else ())]
             case "input_audio_buffer.commit":
                 return await self._commit(event.get("event_id"))
             case "input_audio_buffer.clear":
@@ -180,22 +202,30 @@ class Conversation:
                 self._items.forget()
                 await self._send(self._items.event("input_audio_buffer.cleared"))
                 return [Clear()]
+            case kind if kind == DONE:
+                raise UnsupportedError("Commit, or close the connection: only NVIDIA's dialect ends with this.", "type")
             case _:
                 return [await self._change(event)]
 
+    def _forced(self) -> list[Command]:
+        """End the utterance with the sound so far."""
+        self._uncommitted = 0
+        return [self._pcm.finish(), Commit()]
+
     async def _commit(self, event_id: object) -> list[Command]:
+        if self._session.nvidia:  # commits each piece
+            return []
         if self._uncommitted < LEAST * SAMPLE_RATE:
             reason = EMPTY.format(1000 * self._uncommitted / SAMPLE_RATE)
             await self._complain("input_audio_buffer_commit_empty", reason, None, event_id)
             return []
-        self._uncommitted = 0
-        return [self._pcm.finish(), Commit()]
+        return self._forced()
 
     async def _change(self, event: dict[str, Any]) -> Command:
         session = wire.update(self._session, event)
         self._core.resolve(session.model)
-        if (session.encoding, session.rate) != (self._session.encoding, self._session.rate):
-            self._pcm = PcmStream(session.encoding, session.rate)
+        if session.sound != self._session.sound:
+            self._pcm = _pcm(session)
         self._session = session
         await self._send(self._items.event(wire.UPDATES[event["type"]], session=self._shown()))
         return Change(self._limits())
@@ -230,6 +260,11 @@ class Conversation:
 
     async def _send(self, event: dict[str, Any]) -> None:
         await send(self._websocket, json.dumps(event, ensure_ascii=False), self._core.settings.stream.unread)
+
+
+def _pcm(session: wire.RealtimeSession) -> PcmStream | HeadedPcm:
+    encoding, rate, headed = session.sound
+    return HeadedPcm(rate) if headed else PcmStream(encoding, rate)
 
 
 async def _say_nothing(_: float) -> None:

@@ -24,6 +24,7 @@ from nautilus.stream.session import Committed, Event, Partial, SpeechStarted, St
 from nautilus.stream.session import Final as FinalEvent
 from nautilus.stream.sound import RawSound
 from nautilus.stream.watch import Watch
+from nautilus.traces.trace import NOWHERE, here, span
 from nautilus.types import Options
 from nautilus.web import errors
 from nautilus.web.deps import caller_of
@@ -72,11 +73,14 @@ async def stream(websocket: WebSocket) -> None:
 async def _begin(websocket: WebSocket, core: Core, query: live.StreamQuery) -> None:
     async def talk(conversation: Conversation) -> None:
         async with core.limiter.place("streams", caller):
-            with noted(websocket, core, "stream", core.resolve(query.model)) as used:
+            model = core.resolve(query.model)
+            with noted(websocket, core, "stream", model) as used, span("stream", {"nautilus.model": model}) as trace:
+                conversation.trace = trace
                 try:
                     await _hear(core, query, conversation, caller)
                 finally:
                     used.seconds = conversation.seconds
+                    trace.note({"nautilus.audio_seconds": conversation.seconds})
 
     caller = caller_of(websocket)
     conversation, hold = await core.conversations.open(talk, caller.tenant)
@@ -87,6 +91,7 @@ async def _resume(websocket: WebSocket, core: Core, name: str, after: int) -> No
     """Go on with a conversation. That it can't is told as an event: a browser shows no HTTP answer to an upgrade."""
     await websocket.accept(subprotocol(websocket))
     conversation, hold = core.conversations.resume(name, after, caller_of(websocket).tenant)
+    (here() or NOWHERE).link(conversation.trace)
     await _carry(websocket, core, conversation, hold, greeting=live.resumed(conversation.greeting, after))
 
 
@@ -180,6 +185,8 @@ async def _read(websocket: WebSocket, idle: float, conversation: Conversation, h
         try:
             message = await receive(websocket, idle)
             data = message.get("bytes")
+            if data == b"":  # which brings nothing, and would cost as much as a message that does
+                continue
             await conversation.take(hold, live.read_message(message.get("text") or "") if data is None else data)
         except NautilusError as error:
             await conversation.take(hold, error)

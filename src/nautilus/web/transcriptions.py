@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from nautilus.assembly import Core
 from nautilus.errors import BadRequestError, DeadlineError, NautilusError, UnsupportedError
 from nautilus.hearing import Piece, Task
+from nautilus.traces.trace import span
 from nautilus.types import Transcript
 from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
@@ -50,7 +51,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
-        return Response(status_code=499)
+        return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(transcript, upload.form, core)
     return Response(
         body,
@@ -66,7 +67,7 @@ async def translate(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload, translate_to="en")
     if transcript is None:
-        return Response(status_code=499)
+        return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(replace(transcript, language="en"), upload.form, core)
     return Response(body, media_type=openai_rest.MEDIA_TYPES[upload.form.response_format])
 
@@ -80,12 +81,18 @@ async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     with _closing(upload):
         transcript = await _hear(request, core, upload)
     if transcript is None:
-        return Response(status_code=499)
-    return JSONResponse(native.document(transcript, upload.form.warnings))
+        return Response(status_code=errors.CLIENT_GONE)
+    with span("render"):
+        return JSONResponse(native.document(transcript, upload.form.warnings))
 
 
 async def read_upload(request: Request) -> Upload:
     """Read a multipart form. Raises BadRequestError if it is none or lacks the file."""
+    with span("receive"):
+        return await _read_upload(request)
+
+
+async def _read_upload(request: Request) -> Upload:
     kind = request.headers.get("content-type", "")
     if not kind.startswith("multipart/form-data"):
         raise BadRequestError("Send the recording as multipart/form-data with the field 'file'.", "file")
@@ -135,10 +142,11 @@ async def _answered(request: Request, core: Core, upload: Upload, task: Task) ->
 
 async def _rendered(transcript: Transcript, form: TranscriptionForm, core: Core) -> str:
     """Render a transcript; a long one in a thread, as subtitles of hours take half a second."""
-    if transcript.audio.duration <= LONG:
-        return openai_rest.render(transcript, form)
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
+    with span("render", {"nautilus.response_format": form.response_format}):
+        if transcript.audio.duration <= LONG:
+            return openai_rest.render(transcript, form)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(core.threads, openai_rest.render, transcript, form)
 
 
 class _Told:

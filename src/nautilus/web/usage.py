@@ -37,9 +37,6 @@ def _read_day(given: str) -> date:
 DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 Day: TypeAlias = Annotated[date, BeforeValidator(_read_day)]
 
-CLIENT_GONE: Final = 499
-"""The status of what its client did not wait for, as nginx has it."""
-
 router = APIRouter(tags=["usage"])
 
 
@@ -77,7 +74,7 @@ def noted(connection: HTTPConnection, core: Core, kind: Kind, model: str) -> Ite
         used.status = errors.status_of(error)
         raise
     except BaseException as error:
-        used.status = CLIENT_GONE if isinstance(error, ClientGoneError | asyncio.CancelledError) else 500
+        used.status = errors.CLIENT_GONE if isinstance(error, ClientGoneError | asyncio.CancelledError) else 500
         raise
     finally:
         core.office.used(

@@ -1,23 +1,20 @@
-"""OpenAI's Realtime API for transcription: session settings and events.
+"""OpenAI's Realtime API for transcription: session settings, and which events there are.
 
 Source: platform.openai.com, guides/realtime-transcription and the types of openai-python (`types/realtime`). Of the
-older dialect (`transcription_session.update`) the flat session is understood too. Deltas can't be taken back, so a word
-is told when the next one has begun.
+older dialect (`transcription_session.update`) the flat session is understood too, and NVIDIA's (`nvidia_realtime`).
 """
 
 import base64
 import binascii
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import count
 from typing import Any, Final, Literal, TypeAlias
 
 from nautilus.audio.pcm import RATES, Encoding
 from nautilus.errors import BadRequestError
-from nautilus.types import Word
+from nautilus.wire import nvidia_realtime
 from nautilus.wire.live import DELAYS, USUAL_DELAY
-from nautilus.wire.openai_rest import logprobs
 from nautilus.wire.untrusted import read_json
 
 Body = dict[str, Any]
@@ -53,7 +50,10 @@ UPDATES: Final[dict[str, Kind]] = {
     "transcription_session.update": "transcription_session.updated",
 }
 """How each dialect changes its session, and is told of it."""
-ACCEPTED: Final = ("input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", *UPDATES)
+ACCEPTED: Final = (
+    *("input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear", nvidia_realtime.DONE),
+    *UPDATES,
+)
 """Every event that clients may send."""
 INCLUDE_LOGPROBS: Final = "item.input_audio_transcription.logprobs"
 
@@ -83,6 +83,13 @@ class RealtimeSession:
     logprobs: bool = False
     expires_at: int | None = None
     """When the connection is closed, in seconds since 1970."""
+    nvidia: nvidia_realtime.Dialect | None = None
+    """For a client that speaks NVIDIA's dialect."""
+
+    @property
+    def sound(self) -> tuple[Encoding, int, bool]:
+        """Return the encoding, the rate, and whether a header may come first."""
+        return self.encoding, self.rate, self.nvidia is not None and self.nvidia.headed
 
     def body(self, model: str) -> Body:
         """Return the session as events show it; `model` is what really hears."""
@@ -150,6 +157,9 @@ def read_audio(event: Mapping[str, Any]) -> bytes:
 def update(session: RealtimeSession, event: Mapping[str, Any]) -> RealtimeSession:
     """Change what an update names, and nothing else. Raises BadRequestError that names the field."""
     given = _object(event.get("session"), "session")
+    if nvidia_realtime.is_spoken(given):
+        session = replace(session, nvidia=nvidia_realtime.dialect(given))
+        given = nvidia_realtime.in_openai_s_words(given)
     sound = _object(_object(given.get("audio") or {}, "session.audio").get("input") or {}, "session.audio.input")
     flat = {"format": "input_audio_format", "transcription": "input_audio_transcription"}
     sound = {name: given[old] for name, old in flat.items() if old in given} | sound
@@ -221,94 +231,3 @@ def _vad(given: object, before: ServerVad) -> ServerVad | None:
             raise BadRequestError(f"turn_detection.{name} must be a number from 0.", f"turn_detection.{name}")
         numbers[name] = value if name == "threshold" else round(value)
     return replace(before, **numbers)
-
-
-class Items:
-    """The items of one conversation as events: what is told of each utterance, in OpenAI's order."""
-
-    def __init__(self) -> None:
-        self._numbers = count(1)
-        self._item: str | None = None
-        self._previous: str | None = None
-        self._told: list[str] = []  # words of the current utterance, as deltas
-        self._begun = False  # whether there were any deltas of the item
-        self._text: list[str] = []  # of the item's utterances that are over
-        self._logprobs: list[Body] = []
-
-    def event(self, kind: Kind, **fields: Any) -> Body:
-        """Return an event with a number of its own."""
-        return {"type": kind, "event_id": f"event_{next(self._numbers)}"} | fields
-
-    def started(self, at: float, session: RealtimeSession) -> list[Body]:
-        """Someone began to speak; `at` in seconds."""
-        if session.vad is None:
-            return []
-        start = max(0, round(1000 * at) - session.vad.prefix_padding_ms)
-        return [self.event("input_audio_buffer.speech_started", audio_start_ms=start, item_id=self._current())]
-
-    def partial(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
-        """Tell words that will hardly change."""
-        return self._deltas(words, session)
-
-    def final(self, words: Sequence[Word], until: float, session: RealtimeSession) -> list[Body]:
-        """Tell the rest of an utterance; where the server decides, its item is complete."""
-        events = self._deltas(words, session)
-        self._settle(words)
-        if session.vad is None:
-            return events
-        end = round(1000 * until)
-        events.append(self.event("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=self._current()))
-        return events + self.complete(until - words[0].start, session)
-
-    def complete(self, seconds: float, session: RealtimeSession) -> list[Body]:
-        """Commit the current item and tell its whole transcript."""
-        item, transcript = self._current(), " ".join(self._text)
-        content = [{"type": "input_audio", "transcript": None}]
-        shown = {"id": item, "object": "realtime.item", "type": "message", "status": "completed", "role": "user"}
-        place = {"previous_item_id": self._previous, "item": shown | {"content": content}}
-        events = [
-            self.event("input_audio_buffer.committed", previous_item_id=self._previous, item_id=item),
-            self.event("conversation.item.added", **place),
-            self.event("conversation.item.done", **place),
-            self.event(
-                "conversation.item.input_audio_transcription.completed",
-                item_id=item,
-                content_index=0,
-                transcript=transcript,
-                usage={"type": "duration", "seconds": round(max(0.0, seconds), 3)},
-                **({"logprobs": self._logprobs} if session.logprobs else {}),
-            ),
-        ]
-        self._previous = item
-        self.forget()
-        return events
-
-    def forget(self) -> None:
-        """Begin a new item."""
-        self._item, self._told, self._begun, self._text, self._logprobs = None, [], False, [], []
-
-    def _current(self) -> str:
-        if self._item is None:
-            self._item = f"item_{os.urandom(10).hex()}"
-        return self._item
-
-    def _settle(self, words: Sequence[Word]) -> None:
-        """Take the words of an utterance that is over: what the transcript says, whatever the deltas said."""
-        self._text.append(" ".join(word.text for word in words))
-        self._logprobs += [entry for word in words for entry in logprobs(word)]
-        self._told = []
-
-    def _deltas(self, words: Sequence[Word], session: RealtimeSession) -> list[Body]:
-        """Tell what goes on from the deltas before; nothing where these turn out to be wrong, as none is taken back."""
-        texts = [word.text for word in words]
-        fresh = words[len(self._told) :]
-        if not fresh or texts[: len(self._told)] != self._told:
-            return []
-        self._told = texts
-        text = " ".join(word.text for word in fresh)
-        delta = f" {text}" if self._begun else text
-        self._begun = True
-        fields: Body = {"item_id": self._current(), "content_index": 0, "delta": delta}
-        if session.logprobs:
-            fields["logprobs"] = [entry for word in fresh for entry in logprobs(word)]
-        return [self.event("conversation.item.input_audio_transcription.delta", **fields)]
