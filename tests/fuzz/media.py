@@ -22,6 +22,8 @@ LIVE_EVERY: Final = 8
 PATIENCE: Final = 120.0
 """Seconds after which an answer counts as one that never comes: a block may take 20, on a busy machine."""
 PIECE: Final = 4096
+CRASHED: Final = "crashed"
+TOO_SLOW: Final = "took too long"
 LEAST_WORDS: Final = 15
 """Characters of a message that says what to change."""
 
@@ -38,12 +40,15 @@ class Report:
     """By status and code, or how a live stream ended."""
     failures: list[str] = field(default_factory=list)
     """What broke the promise, with the number that makes it again."""
+    crashes: list[int] = field(default_factory=list)
+    """Numbers of what killed its decoder, which is no broken promise."""
 
     def __str__(self) -> str:
         lines = [
             f"seed {self.seed}: {self.sent} recordings in {self.seconds:.0f} s, the slowest took {self.slowest:.1f} s"
         ]
         lines += [f"  {how}: {many}" for how, many in self.outcomes.most_common()]
+        lines += [f"  killed their decoders: {self.crashes}"] if self.crashes else []
         return "\n".join([*lines, f"  broken promises: {len(self.failures)}", *self.failures])
 
 
@@ -73,6 +78,8 @@ async def _work(
         report.sent += 1
         report.slowest = max(report.slowest, time.monotonic() - started)
         report.outcomes[outcome] += 1
+        if CRASHED in outcome:
+            report.crashes.append(number)
         if fault:
             report.failures.append(f"  number {number}: {fault}")
 
@@ -87,13 +94,13 @@ def _judge(answer: httpx.Response) -> tuple[str, str]:
     except (ValueError, LookupError, TypeError):
         return str(answer.status_code), f"{answer.status_code} with {answer.text[:200]!r}"
     outcome = f"{answer.status_code} {code}"
-    clear = 400 <= answer.status_code < 500 and len(message) >= LEAST_WORDS and "crashed" not in outcome
+    clear = 400 <= answer.status_code < 500 and len(message) >= LEAST_WORDS
     return _crashed(outcome, message), "" if clear else f"{outcome}: {message}"
 
 
 def _crashed(outcome: str, message: str) -> str:
     """Tell decoders that died or were ended from files that were refused."""
-    for word in ("crashed", "too long"):
+    for word in (CRASHED, TOO_SLOW):
         if word in message and "bad_audio" in outcome:
             return f"{outcome} ({word})"
     return outcome

@@ -23,6 +23,7 @@ from nautilus.runtime.queue import BatchLimits
 from nautilus.settings import Settings
 from nautilus.stream.session import StreamLimits
 from nautilus.web.app import create_app
+from nautilus.web.protocols import ServerConfig
 from tests.engines.sounds import noise, sample, silence
 from tests.web.test_resume import said
 from tests.web.test_stream import pcm
@@ -198,7 +199,7 @@ async def served(settings: Settings) -> AsyncIterator[tuple[int, Core]]:
     """Run the whole server on this event loop."""
     failures: list[NautilusError] = []
     app = create_app(settings, failures.append)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, timeout_graceful_shutdown=2))
+    server = uvicorn.Server(ServerConfig(app, settings.http, port=0, timeout_graceful_shutdown=2))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(server.serve())
         await until(lambda: server.started)

@@ -185,6 +185,8 @@ async def _read(websocket: WebSocket, idle: float, conversation: Conversation, h
         try:
             message = await receive(websocket, idle)
             data = message.get("bytes")
+            if data == b"":  # which brings nothing, and would cost as much as a message that does
+                continue
             await conversation.take(hold, live.read_message(message.get("text") or "") if data is None else data)
         except NautilusError as error:
             await conversation.take(hold, error)
