@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 from nautilus.audio.decode import Decoder, MediaFacts
-from nautilus.audio.sandbox import DecodeLimits, Sandbox, open_sandbox
+from nautilus.audio.sandbox import Child, DecodeLimits, Sandbox, open_sandbox
 from nautilus.errors import BadAudioError, BadRequestError, NautilusError, OverloadedError
 from nautilus.types import SAMPLE_RATE, Waveform
 from tests.audio.media import Clip, encode, likeness, real_clips, voice, wav
@@ -244,6 +245,18 @@ async def test_processes_that_cannot_start_are_not_the_callers_fault(monkeypatch
         for _ in range(3):
             with pytest.raises(NautilusError, match="do not start"):
                 await decode(sandbox, wav(voice()))
+
+
+async def test_a_process_whose_greeting_nobody_waited_for_to_the_end_is_not_used_again() -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(0)
+    with ours, theirs:
+        child = Child(1, ours, lambda sealed: None)
+        assert child.is_free()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await child.greet()
+        assert not child.is_free()
 
 
 async def test_signals_meant_for_the_server_do_not_end_its_processes(sandbox: Sandbox) -> None:

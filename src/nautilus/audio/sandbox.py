@@ -254,12 +254,13 @@ class Child:
 
     async def greet(self) -> None:
         """Wait for its hello, so that a slow start of the server is never blamed on a file."""
+        self.busy = True  # for good, if nobody waits any more: half of the hello may have come
         try:
             async with asyncio.timeout(_START_TIMEOUT):
                 self.pid, sealed = protocol.HELLO.unpack(await self._receive(protocol.HELLO.size))
         except (OSError, EOFError) as error:
-            self.busy = True
             raise NautilusError("The decoder processes do not start.") from error
+        self.busy = False
         self._tell(sealed)
 
     async def ask(self, request: bytes, descriptors: Sequence[int], most_samples: int) -> _Reply:
