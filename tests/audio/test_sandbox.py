@@ -251,7 +251,7 @@ async def test_a_process_whose_greeting_nobody_waited_for_to_the_end_is_not_used
     ours, theirs = socket.socketpair()
     ours.settimeout(0)
     with ours, theirs:
-        child = Child(1, ours, lambda sealed: None)
+        child = Child(1, ours, lambda _: None)
         assert child.is_free()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
