@@ -119,7 +119,8 @@ def test_a_killed_server_is_not_missed(pair: tuple[str, str], tmp_path: Path) ->
 
 
 def test_a_server_that_stops_answers_what_it_has_and_gets_nothing_new(pair: tuple[str, str], tmp_path: Path) -> None:
-    with serving(tmp_path) as (process, url), fronting(tmp_path / "nginx", (url, pair[1])) as nginx:
+    patient = serving(tmp_path, NAUTILUS_DRAIN_SECONDS="30")
+    with patient as (process, url), fronting(tmp_path / "nginx", (url, pair[1])) as nginx:
         files, data = {"file": spoken(200)}, {"stream": "true"}
         with httpx.stream("POST", f"{url}/v1/audio/transcriptions", files=files, data=data, timeout=50) as answer:
             lines = answer.iter_lines()
