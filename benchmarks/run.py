@@ -31,6 +31,7 @@ from nautilus.engines.base import Engine
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.catalog import Catalog
 from nautilus.engines.onnx import OnnxEngine
+from nautilus.engines.onnx_streaming import OnnxStreamingEngine
 from nautilus.measure.bench import Round, run_rounds
 from nautilus.measure.client import Target
 from nautilus.runtime.calibrate import Sizing, size
@@ -163,7 +164,7 @@ class highest:  # noqa: N801 - reads as a function
 def load(folder: Path) -> tuple[Engine, Sizing]:
     """Load a bundle and size it as the server does."""
     bundle = read_bundle(folder)
-    engine = OnnxEngine(bundle)
+    engine: Engine = OnnxStreamingEngine(bundle) if bundle.streaming else OnnxEngine(bundle)
     cache = Path("~/.cache/nautilus/sizing").expanduser() / f"{bundle.fingerprint}.json"
     return engine, size(engine, Sizing(0, 0), cache)
 

@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import random
+import signal
 import statistics
 import time
 from collections import Counter
@@ -43,8 +44,8 @@ PAUSE: Final = 1.5
 """Seconds of silence after each recording of a stream."""
 LOOK_EVERY: Final = 5.0
 """Seconds between two looks at memory."""
-PARTS: Final = 4
-"""Of the run; the first and the last are compared."""
+QUARTERS: Final = 4
+"""Of the run, which are told one by one: what grows from each to the next does not end."""
 
 Answer: TypeAlias = tuple[int, str]
 """A status, and a text or the code of an error."""
@@ -310,25 +311,29 @@ def report_on(report: Report, soak: Soak) -> None:
     """Tell what came of it."""
     seen = soak.seen
     for kind, values in sorted(seen.latencies.items()):
-        ranked = sorted(value for _, value in values)
-        p50, p99 = ranked[len(ranked) // 2], ranked[int(0.99 * len(ranked))]
-        ends = [
-            sorted(value for at, value in values if part == int(PARTS * at / soak.seconds)) for part in (0, PARTS - 1)
+        took = [value for _, value in values]
+        parts = [
+            [value for at, value in values if part == int(QUARTERS * at / soak.seconds)] for part in range(QUARTERS)
         ]
-        first, last = (values[int(0.99 * len(values))] if values else float("nan") for values in ends)
-        quarters = f"first quarter {1000 * first:.0f}, last {1000 * last:.0f}"
-        shown = f"p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms ({quarters})"
-        report.add(f"{len(ranked)} x {kind}", shown, "")
+        quarters = ", ".join(f"{1000 * p99(part):.0f}" for part in parts)
+        shown = f"p50 {1000 * statistics.median(took):.0f} ms, p99 {1000 * p99(took):.0f} ms (by quarters: {quarters})"
+        report.add(f"{len(took)} x {kind}", shown, "")
     report.add("wrong answers", str(len(seen.wrong)), "0")
     report.add("errors in the server's log", told_errors(soak.server), "0")
     report.add("failures", ", ".join(f"{count} x {what}" for what, count in seen.failed.items()) or "0", "0")
     report.add("hostile acts", ", ".join(f"{count} x {what}" for what, count in sorted(seen.hostile.items())), "")
-    quarter = len(seen.looks) // PARTS
-    for name in ("megabytes", "files", "threads"):
-        values = [getattr(one, name) for one in seen.looks]
-        first, last = statistics.median(values[:quarter]), statistics.median(values[-quarter:])
-        what = {"megabytes": "memory, MB", "files": "open files", "threads": "threads"}[name]
-        report.add(f"{what}: median of the first and of the last quarter", f"{first:.0f}, {last:.0f}", "flat")
+    for what, values in (
+        ("memory, MB", [one.megabytes for one in seen.looks]),
+        ("open files", [one.files for one in seen.looks]),
+        ("threads", [one.threads for one in seen.looks]),
+    ):
+        parts = [statistics.median(part) for part in np.array_split(values, QUARTERS)]
+        report.add(f"{what}: median of each quarter", ", ".join(f"{part:.0f}" for part in parts), "flat")
+
+
+def p99(values: Sequence[float]) -> float:
+    """Return what 99 of 100 stay under."""
+    return float(np.quantile(values, 0.99)) if values else float("nan")
 
 
 def told_errors(server: Server) -> str:
@@ -354,6 +359,7 @@ def main() -> int:
     parser.add_argument("--hostile", type=int, default=2)
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server as well
     report = Report()
     environment = {"NAUTILUS_ACCESS__KEYS": json.dumps(KEYS), "NAUTILUS_ACCESS__REQUIRED": "true"}
     with place(None) as own, serve(environment=environment | own) as server:

@@ -1,6 +1,7 @@
-"""The documents name everything that there is."""
+"""The documents name everything that there is, and what they point to is there."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,27 @@ def test_every_span_and_every_attribute_is_explained() -> None:
 
 def test_the_page_of_settings_is_the_settings() -> None:
     assert markdown(Settings()) in page("configuration.md"), "run `nautilus config --markdown` and paste it"
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what GitHub makes of the headings of a document."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    words = (
+        re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading).lower() for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    )
+    return {re.sub(r"[^\w\- ]", "", one).strip().replace(" ", "-") for one in words}
+
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "recipes").rglob("*.md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\((?!\w+:)([^)\s]+)\)", document.read_text(encoding="utf-8"))
+    lost = []
+    for link in links:
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            lost.append(link)
+    assert lost == []

@@ -102,3 +102,15 @@ def test_a_removed_model_is_gone(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     assert run("models", "remove", "owner/model").exit_code == 0
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--plain",), ("--url", "http://127.0.0.1:9")])
+def test_evaluating_says_first_what_it_needs(
+    more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = tmp_path / "all.jsonl"
+    manifest.write_text(json.dumps({"audio_filepath": str(SPEECH), "duration": 3.9, "text": "words"}))
+    monkeypatch.setattr("nautilus.measure.score.find_spec", lambda name: None if name == "jiwer" else name)
+    result = run("evaluate", str(manifest), *more)
+    assert result.exit_code != 0
+    assert "pip install 'nautilus[evaluate]'" in result.output

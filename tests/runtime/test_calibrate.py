@@ -9,7 +9,7 @@ import pytest
 from nautilus.engines.base import Live
 from nautilus.engines.fake import FakeEngine
 from nautilus.runtime.calibrate import CPU_SIZES, Sizing, cores, size
-from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
@@ -31,6 +31,21 @@ def test_a_broken_memory_is_measured_again(tmp_path: Path) -> None:
     memory = tmp_path / "fake.json"
     memory.write_text("{")
     assert size(FakeEngine(), Sizing(1, 0), memory).max_items in CPU_SIZES
+
+
+def test_where_the_model_takes_no_time_batches_are_large(tmp_path: Path) -> None:
+    assert size(FakeEngine(), Sizing(2, 0), tmp_path / "memory.json").max_items == max(CPU_SIZES)
+
+
+def test_where_neighbours_cost_more_than_a_batch_of_their_own_there_are_none(tmp_path: Path) -> None:
+    class Padded(FakeEngine):
+        def transcribe(self, waveforms: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+            until = time.thread_time() + 0.002 * len(waveforms) ** 2
+            while time.thread_time() < until:
+                pass
+            return super().transcribe(waveforms, options)
+
+    assert size(Padded(), Sizing(1, 0), tmp_path / "memory.json").max_items == 1
 
 
 def test_an_engine_that_is_not_reentrant_gets_one_worker(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from nautilus.measure.report import (
     worst,
     worst_table,
 )
+from nautilus.measure.score import check_installed
 from nautilus.observe import configure_logging
 from nautilus.settings import Settings
 from nautilus.types import LEVELS, Level
@@ -49,6 +50,7 @@ class Request:
 async def run(request: Request, settings: Settings) -> None:
     """Evaluate and report. Raises NautilusError."""
     configure_logging(settings.log_level, settings.log_format)
+    check_installed()
     levels = [_level(name) for name in request.levels]
     utterances = list(choose(request.manifests, request.limit))
     with _progress(sum(u.seconds for u in utterances) * len(levels)) as bar:

@@ -68,8 +68,14 @@ class Rate:
     deletions: int
 
 
+def check_installed() -> None:
+    """Raise ConfigurationError where the packages that count errors are missing: they are no part of the default."""
+    if find_spec("whisper_normalizer") is None or find_spec("jiwer") is None:
+        raise ConfigurationError("Evaluating needs two more packages: pip install 'nautilus[evaluate]'.")
+
+
 def score(reference: str, hypothesis: str, language: str, *, plain: bool = False) -> Score:
-    """Normalise both texts (`plain`: only their case), align them and count."""
+    """Normalise both texts (`plain`: only their case), align them and count. Needs what `check_installed` looks for."""
     import jiwer
 
     normalise = str.lower if plain else _normaliser("en" if language == "en" else "other")
@@ -128,8 +134,6 @@ def _inserted(heard: list[str]) -> tuple[Difference, ...]:
 
 @cache
 def _normaliser(kind: str) -> _Normalise:
-    if find_spec("whisper_normalizer") is None or find_spec("jiwer") is None:
-        raise ConfigurationError("Evaluating needs two more packages: pip install 'nautilus[evaluate]'.")
     from whisper_normalizer.basic import BasicTextNormalizer
     from whisper_normalizer.english import EnglishTextNormalizer
 
