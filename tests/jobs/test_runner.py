@@ -1,7 +1,7 @@
 """What becomes of a job's files, whatever the world around them does; in databases of each kind."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,11 +31,11 @@ class Flaky(StoredBlobs):
 
     away = 0
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_many(self, blobs: Mapping[str, bytes]) -> None:
         if self.away:
             self.away -= 1
             raise StorageError("the store is away")
-        await super().put_bytes(key, data)
+        await super().put_many(blobs)
 
 
 @dataclass

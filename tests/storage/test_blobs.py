@@ -60,6 +60,27 @@ async def test_bytes_can_be_put_at_once_and_replaced(blobs: Blobs) -> None:
     assert await names(blobs) == ["t/result/1"]
 
 
+async def test_many_are_put_and_deleted_together(blobs: Blobs) -> None:
+    many = {f"t/result/{number}": f"{number}".encode() for number in range(100)}
+    await blobs.put_many(many)
+    assert {key: await blobs.read_bytes(key) for key in many} == many
+    gone = [*many][:99]
+    await blobs.delete_many([*gone, *gone, "t/result/never"])
+    assert [stored.key async for stored in blobs.listed("t")] == ["t/result/99"]
+    await blobs.put_many({})
+    await blobs.delete_many([])
+
+
+@pytest.mark.parametrize("key", ["../../etc/passwd", "t/a", "t/a/.hidden"])
+async def test_one_wrong_name_among_many_stops_all(blobs: Blobs, key: str) -> None:
+    await blobs.put_bytes("t/audio/1", b"x")
+    with pytest.raises(ValueError, match="not a blob's name"):
+        await blobs.put_many({"t/audio/2": b"x", key: b"x"})
+    with pytest.raises(ValueError, match="not a blob's name"):
+        await blobs.delete_many(["t/audio/1", key])
+    assert [stored.key async for stored in blobs.listed("t")] == ["t/audio/1"]
+
+
 async def test_a_blob_is_a_file_with_a_descriptor(blobs: Blobs) -> None:
     data = os.urandom(300_000)
     await blobs.put_bytes("t/audio/1", data)

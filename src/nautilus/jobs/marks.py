@@ -47,10 +47,13 @@ class Marks:
 
 
 class Ends:
-    """Ended files, written a few at a time."""
+    """Ended files, written many at a time: first their transcripts, then the rows that name them."""
 
-    def __init__(self, runs: Runs, run: Job, then: Callable[[Job, Sequence[FileEnd]], Awaitable[None]]) -> None:
+    def __init__(
+        self, runs: Runs, blobs: Blobs, run: Job, then: Callable[[Job, Sequence[FileEnd]], Awaitable[None]]
+    ) -> None:
         self._runs = runs
+        self._blobs = blobs
         self._run = run
         self._then = then
         self._ended: list[FileEnd] = []
@@ -72,6 +75,7 @@ class Ends:
                     await self._closed.wait()
             ends, self._ended = self._ended, []
             if ends:
+                await self._blobs.put_many({end.result: end.transcript for end in ends if end.result})
                 await self._runs.ended(self._run, ends)
                 await self._then(self._run, ends)
 

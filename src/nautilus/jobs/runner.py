@@ -187,7 +187,7 @@ class Runner:
     async def _worked_on(self, run: Job, files: Sequence[FileState]) -> Outcome:
         task = self._plan(run)
         audio = {file.number: file.blob for file in files}
-        ends = Ends(self._runs, run, partial(self._forget, audio))
+        ends = Ends(self._runs, self._blobs, run, partial(self._forget, audio))
         with first_error():
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ends.write(), name="write ended files")
@@ -261,7 +261,7 @@ class Runner:
         return replace(file, bytes=size, digest=digest)
 
     async def _transcribed(self, run: Job, file: FileState, task: Task) -> FileEnd:
-        """Hear a file, or take what was heard of the same audio before, and store its transcript."""
+        """Hear a file, or take what was heard of the same audio before."""
         key = self._kept.key(run, file, task)
         stored = await self._kept.get(run.tenant, key) if key else None
         if stored is None:
@@ -271,9 +271,7 @@ class Runner:
                 await self._kept.put(run.tenant, key, stored)
         else:
             seconds = (await loaded(stored, self._threads)).audio.duration
-        result = f"{run.tenant}/results/{run.id}/{file.number}"
-        await self._blobs.put_bytes(result, stored)
-        return FileEnd(file.number, seconds, result=result)
+        return FileEnd(file.number, seconds, f"{run.tenant}/results/{run.id}/{file.number}", stored)
 
     async def _heard(self, run: Job, file: FileState, task: Task) -> Transcript:
         earlier = None
@@ -302,9 +300,7 @@ class Runner:
         if self._limits.keep_audio:
             return
         done = [end.number for end in ends if end.error is None]
-        async with asyncio.TaskGroup() as tasks:
-            for number in done:
-                tasks.create_task(self._blobs.delete(audio[number] or audio_key(run.tenant, run.id, number)))
+        await self._blobs.delete_many([audio[number] or audio_key(run.tenant, run.id, number) for number in done])
         await self._runs.forget_audio(run.id, done)
 
 

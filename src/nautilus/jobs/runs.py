@@ -7,7 +7,7 @@ servers that both believe to own a job never write over each other.
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +30,9 @@ class FileEnd:
     number: int
     seconds: float
     result: str | None = None
+    """Where its transcript lies."""
+    transcript: bytes = field(default=b"", repr=False)
+    """What has to lie there before this is written down."""
     error: Fault | None = None
 
 

@@ -8,7 +8,8 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, S3Store
 
-from nautilus.errors import ConfigurationError, StorageError
+from nautilus.errors import ConfigurationError, StorageError, first_error
 from nautilus.storage.upload import Upload, put_or_take_back
 
 CHUNK: Final = 1024**2
@@ -27,6 +28,8 @@ CHUNK: Final = 1024**2
 
 AT_ONCE: Final = 1000
 """Blobs that an S3 store deletes at once."""
+PUTS_AT_ONCE: Final = 32
+"""Blobs on their way to an S3 store at once, of those that are put together."""
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){2,5}")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}){0,5}")
@@ -55,6 +58,10 @@ class Blobs(Protocol):
         """Store `data`."""
         ...
 
+    async def put_many(self, blobs: Mapping[str, bytes], /) -> None:
+        """Store many small blobs by name; what fails leaves some of them stored."""
+        ...
+
     def read(self, key: str, /) -> AsyncGenerator[bytes]:
         """Yield a blob in pieces. Raises FileNotFoundError where there is none."""
         ...
@@ -69,6 +76,10 @@ class Blobs(Protocol):
 
     async def delete(self, key: str, /) -> None:
         """Delete a blob; one that is gone already is no failure."""
+        ...
+
+    async def delete_many(self, keys: Sequence[str], /) -> None:
+        """Delete blobs; those that are gone already are no failure."""
         ...
 
     async def delete_all(self, prefix: str, /) -> int:
@@ -140,6 +151,8 @@ class StoredBlobs:
         self._store = store
         self._folder = folder
         """Where the files are, if they are files."""
+        self._hand = ThreadPoolExecutor(1, "blobs")
+        """Handles many files in one go: to wait for each of them would take longer than the disk does."""
 
     def __repr__(self) -> str:
         return f"<StoredBlobs {self._folder or self._store}>"
@@ -158,6 +171,28 @@ class StoredBlobs:
         """Store `data`."""
         with _storage_errors(self):
             await obstore.put_async(self._store, checked(key), data)
+
+    async def put_many(self, blobs: Mapping[str, bytes]) -> None:
+        """Store many small blobs: files one after the other in a thread, others a few at a time."""
+        items = [(checked(key), data) for key, data in blobs.items()]
+        if isinstance(self._store, LocalStore):
+            await asyncio.get_running_loop().run_in_executor(self._hand, self._write, items)
+            return
+        waiting = iter(items)
+
+        async def work() -> None:
+            for key, data in waiting:
+                await self.put_bytes(key, data)
+
+        with first_error():
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(PUTS_AT_ONCE, len(items))):
+                    tasks.create_task(work())
+
+    def _write(self, items: Sequence[tuple[str, bytes]]) -> None:
+        with _storage_errors(self):
+            for key, data in items:
+                obstore.put(self._store, key, data)
 
     async def read(self, key: str) -> AsyncGenerator[bytes]:
         """Yield a blob in pieces."""
@@ -190,18 +225,28 @@ class StoredBlobs:
             except (NotFoundError, FileNotFoundError):
                 return
 
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete blobs: files one after the other in a thread, others by the thousand."""
+        keys = [checked(key) for key in keys]
+        if isinstance(self._store, LocalStore):
+            await asyncio.get_running_loop().run_in_executor(self._hand, self._remove, keys)
+            return
+        with _storage_errors(self):
+            for start in range(0, len(keys), AT_ONCE):
+                await obstore.delete_async(self._store, keys[start : start + AT_ONCE])
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        with _storage_errors(self):
+            for key in keys:
+                with suppress(NotFoundError, FileNotFoundError):
+                    obstore.delete(self._store, key)
+
     async def delete_all(self, prefix: str) -> int:
         """Delete every blob below `prefix`, a listing at a time."""
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(f"not a prefix of blobs' names: {prefix!r}")
         keys = [stored.key async for stored in self.listed(prefix)]
-        if isinstance(self._store, LocalStore):
-            for key in keys:
-                await self.delete(key)
-            return len(keys)
-        with _storage_errors(self):
-            for start in range(0, len(keys), AT_ONCE):
-                await obstore.delete_async(self._store, keys[start : start + AT_ONCE])
+        await self.delete_many(keys)
         return len(keys)
 
     async def presigned_put(self, key: str, seconds: int) -> str | None:

@@ -13,7 +13,7 @@ import base64
 import binascii
 import os
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -91,8 +91,14 @@ class SealedBlobs:
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """Seal and store `data`."""
-        sealed = [piece async for piece in seal(_once(data), checked(key), self._keys)]
-        await self._inner.put_bytes(key, b"".join(sealed))
+        await self._inner.put_bytes(key, await self._sealed(key, data))
+
+    async def put_many(self, blobs: Mapping[str, bytes]) -> None:
+        """Seal and store many small blobs."""
+        await self._inner.put_many({key: await self._sealed(key, data) for key, data in blobs.items()})
+
+    async def _sealed(self, key: str, data: bytes) -> bytes:
+        return b"".join([piece async for piece in seal(_once(data), checked(key), self._keys)])
 
     async def read(self, key: str) -> AsyncGenerator[bytes]:
         """Yield a blob in pieces, each proven genuine. Raises StorageError for one that was changed."""
@@ -113,6 +119,10 @@ class SealedBlobs:
     async def delete(self, key: str) -> None:
         """Delete a blob."""
         await self._inner.delete(key)
+
+    async def delete_many(self, keys: Sequence[str]) -> None:
+        """Delete blobs."""
+        await self._inner.delete_many(keys)
 
     async def delete_all(self, prefix: str) -> int:
         """Delete every blob below `prefix`."""
