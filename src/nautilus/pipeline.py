@@ -8,11 +8,12 @@ few windows, however long the recording is.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import BinaryIO, Final
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits
@@ -28,7 +29,7 @@ from nautilus.runtime.lane import check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
 from nautilus.traces.trace import NOWHERE, here, span
-from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Timings, Transcript, Waveform
+from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Priority, Timings, Transcript, Waveform
 
 LONG_LEASE: Final = 0.01
 """Seconds that a model is waited for before it is worth a span: mostly it is in memory, at once."""
@@ -38,16 +39,48 @@ async def _ignore(piece: Piece) -> None:
     del piece
 
 
+class Requests:
+    """Whether somebody waits for an answer, or did a moment ago. Jobs don't count."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._answered = -inf
+
+    def since(self) -> float:
+        """Return for how many seconds nobody has waited: 0 while somebody does."""
+        return 0.0 if self._count else time.monotonic() - self._answered
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one for the length of a block."""
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._answered = time.monotonic()
+
+
 class Pipeline:
     """Turns recordings into transcripts. One for the whole server; holds no state of a request."""
 
-    def __init__(self, sandbox: Sandbox, pool: ModelPool, threads: Executor, limits: AudioLimits, heard: Count) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        pool: ModelPool,
+        threads: Executor,
+        limits: AudioLimits,
+        heard: Count,
+        requests: Requests | None = None,
+    ) -> None:
         self._sandbox = sandbox
         self._pool = pool
         self._threads = threads
         self._limits = limits
         self._heard = heard
         """Seconds of recordings transcribed."""
+        self.requests = requests or Requests()
+        """Those that are being heard, here or in another pipeline that shares this."""
 
     async def transcribe(
         self, file: BinaryIO, task: Task, emit: Emit = _ignore, earlier: Earlier | None = None
@@ -59,7 +92,10 @@ class Pipeline:
         Raises BadAudioError, UnsupportedError, UnknownModelError, OverloadedError, NotReadyError or EngineError.
         """
         started = time.monotonic()
-        async with self._pool.lease(task.model) as lane:
+        async with AsyncExitStack() as until_answered:
+            if task.claim.priority < Priority.JOB:
+                until_answered.enter_context(self.requests.one())
+            lane = await until_answered.enter_async_context(self._pool.lease(task.model))
             _tell_lease(task.model, started)
             options, warnings = settle(task.options, lane.info)
             task = replace(task, options=options)

@@ -123,6 +123,36 @@ async def test_files_are_heard_and_their_audio_goes(work: Work) -> None:
     assert [one.id for one in work.ended] == [job]
 
 
+async def test_while_requests_come_few_files_are_begun(work: Work, core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nautilus.jobs.runner.GIVE_WAY", 0.1)
+    monkeypatch.setattr("nautilus.jobs.runner.cores", lambda: 2)
+    job = await work.submit(urls=tuple(f"http://there/{number}/never.wav" for number in range(5)))
+    run = await work.runner.begin(job)
+    assert run is not None
+    async with asyncio.TaskGroup() as tasks:
+        with core.pipeline.requests.one():
+            advancing = tasks.create_task(work.runner.advance(run))
+            await work.asking.wait()
+            await asyncio.sleep(0.5)
+            assert len(work.asked) == 1
+        async with asyncio.timeout(30):
+            while len(work.asked) < 5:
+                work.asking.clear()
+                await work.asking.wait()
+        work.runner.stop(job)
+    assert not advancing.result().left
+
+
+async def test_a_job_that_gives_way_ends_with_its_last_file(
+    work: Work, core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nautilus.jobs.runner.GIVE_WAY", 300.0)
+    job = await work.submit(*(wav(1) for _ in range(10)))
+    with core.pipeline.requests.one():  # to the end
+        async with asyncio.timeout(60):
+            assert (await work.run(job)).files_done == 10
+
+
 async def test_a_store_that_is_away_is_waited_for(work: Work) -> None:
     job = await work.submit(wav(1))
     work.blobs.away = 3

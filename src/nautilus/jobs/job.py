@@ -39,6 +39,9 @@ class JobLimits:
     """Jobs of one tenant that all servers together work on at once."""
     files_at_once: int = 32
     """Files of one job that are heard at once."""
+    files_beside_requests: int = 0
+    """Files of one job that are begun at once while requests come, which are answered the sooner; 0: one for every two
+    cores."""
     max_files: int = 10_000
     """Files in one job."""
     max_queued: int = 1000

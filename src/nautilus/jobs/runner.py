@@ -38,6 +38,7 @@ from nautilus.jobs.results import dumped, load_standing, load_words, loaded
 from nautilus.jobs.runs import FileEnd, Runs, SupersededError
 from nautilus.observe import JobMeters
 from nautilus.pipeline import Pipeline
+from nautilus.runtime.calibrate import cores
 from nautilus.storage.blobs import Blobs, hashed, put_hashed
 from nautilus.traces.trace import OFF, Attributes, Tracer, span
 from nautilus.types import Transcript, Word
@@ -46,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = 1000
 """Files of one step."""
+GIVE_WAY: Final = 1.0
+"""Seconds after a request in which others are likely."""
 TRIES: Final = 8
 """How often a file is tried that fails alone but in a way that may pass; other files go on meanwhile."""
 DOUBTFUL: Final = (FetchError, ModelDiedError)
@@ -200,12 +203,11 @@ class Runner:
 
     async def _end_each(self, run: Job, files: Sequence[FileState], task: Task, ends: Ends) -> Trouble:
         """Hear files, so many at once, until all are tried or something befalls all of them."""
-        trouble, waiting = Trouble(), iter(files)
+        trouble, waiting, over = Trouble(), iter(files), asyncio.Event()
 
-        async def work() -> None:
-            for file in waiting:
-                if trouble.passing:
-                    return
+        async def work(number: int) -> None:
+            await self._give_way(number, over)
+            while not trouble.passing and (file := next(waiting, None)):
                 try:
                     with span("file", {"nautilus.job.file": file.number, "nautilus.job.tries": file.tries}) as trace:
                         end = await self._end(run, file, task)
@@ -216,11 +218,22 @@ class Runner:
                     trouble.passing = error
                 except DOUBTFUL as error:
                     trouble.doubtful[file.number] = error
+                await self._give_way(number, over)
+            over.set()
 
         async with asyncio.TaskGroup() as workers:
-            for _ in range(min(self._limits.files_at_once, len(files))):
-                workers.create_task(work())
+            for number in range(min(self._limits.files_at_once, len(files))):
+                workers.create_task(work(number))
         return trouble
+
+    async def _give_way(self, number: int, over: asyncio.Event) -> None:
+        """Wait while requests come, but for the first few of those who work, or until there is nothing to wait for."""
+        if number < (self._limits.files_beside_requests or max(1, cores() // 2)):
+            return
+        while not over.is_set() and (wait := GIVE_WAY - self._pipeline.requests.since()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await over.wait()
 
     async def _end(self, run: Job, file: FileState, task: Task) -> FileEnd:
         """Hear one file; what is wrong with it becomes its fault."""
