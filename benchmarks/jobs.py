@@ -1,6 +1,7 @@
 """What jobs cost, in one table: `make bench-jobs`.
 
     python benchmarks/jobs.py --speech FOLDER [--files 10000] [--only accepted,hour,batch,priority] [--postgres URL]
+                              [--model BUNDLE]
 
 The figures: jobs accepted per second; one hour as a job against the direct call; a batch of one-second files against
 the engine alone; requests and live streams while a huge batch runs against the same before it.
@@ -130,9 +131,9 @@ def ended(server: Server, job: str) -> float:
     return float(event["at"])
 
 
-def batch(report: Report, pieces: Sequence[Waveform], files: int) -> None:
+def batch(report: Report, pieces: Sequence[Waveform], files: int, model: Path) -> None:
     """So many files of a second in one batch, against the engine alone with the same pieces."""
-    engine, sizing = load(Catalog(Path(tempfile.gettempdir())).embedded)
+    engine, sizing = load(model)
     clips = [sound(piece) for piece in pieces]
     before = engine_rate(engine, pieces, sizing, SECONDS)
     with open_server(NAUTILUS_JOBS__MAX_FILES=str(files)) as server:
@@ -221,8 +222,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--only", default="accepted,hour,batch,priority", help="postgres as well, with its address")
     parser.add_argument("--postgres", help="the address of an empty database")
+    parser.add_argument("--model", type=Path, help="the folder of a bundle; the embedded model otherwise")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
+    model = options.model or Catalog(Path(tempfile.gettempdir())).embedded
+    os.environ["NAUTILUS_MODEL"] = str(model)
     lines = (options.speech / "dev_en.jsonl").read_text().splitlines()
     clips = [options.speech / json.loads(line)["audio_filepath"] for line in lines[:64]]
     waveforms = decode(clips)
@@ -233,7 +237,7 @@ def main() -> None:
         "accepted": lambda: accepted(report, sound(pieces[0]), None),
         "postgres": lambda: accepted(report, sound(pieces[0]), options.postgres),
         "hour": lambda: hour(report, waveforms),
-        "batch": lambda: batch(report, pieces, options.files),
+        "batch": lambda: batch(report, pieces, options.files, model),
         "priority": lambda: priority(report, clips, pieces, options.files),
     }
     for name in options.only.split(","):

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.signal import butter, sosfiltfilt
 
-from nautilus.audio.enhance import CEILING, RANGE_DB, TARGET_DB, choose, enhance
+from nautilus.audio.enhance import BAND_HZ, CEILING, RANGE_DB, TARGET_DB, _band_pass, choose, enhance
 from nautilus.audio.quality import Quality, speech_level
 from nautilus.types import LEVELS, SAMPLE_RATE, Level, Waveform
 
@@ -31,6 +32,23 @@ def error_db(clean: Waveform, other: Waveform) -> float:
     """Energy of what differs, against the clean signal's; the best gain is applied first."""
     scaled = other * (np.dot(clean, other) / np.dot(other, other))
     return float(10 * np.log10((np.sum(np.square(scaled - clean)) + 1e-12) / np.sum(np.square(clean))))
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.7, 30.0])
+def test_the_band_pass_is_the_filter_that_it_is_said_to_be(seconds: float) -> None:
+    audio = noise(0.1, seconds) + np.float32(0.2)
+    sections = butter(2, BAND_HZ, "bandpass", fs=SAMPLE_RATE, output="sos")
+    wanted = sosfiltfilt(sections, audio.astype(np.float64), padlen=SAMPLE_RATE // 10)
+    assert np.abs(_band_pass(audio) - wanted).max() < 1e-3
+    assert np.abs(_band_pass(audio) - wanted)[800:-800].max() < 2e-5
+
+
+def test_hum_goes_and_speech_stays() -> None:
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    for frequency, gain in ((5, 0.0), (60, 0.5), (1000, 1.0), (4000, 1.0)):
+        tone = np.sin(2 * np.pi * frequency * time).astype(np.float32)
+        middle = slice(SAMPLE_RATE // 2, -SAMPLE_RATE // 2)
+        assert np.abs(_band_pass(tone)[middle]).max() == pytest.approx(gain, abs=0.01)
 
 
 def test_none_and_auto_return_clean_audio_itself() -> None:

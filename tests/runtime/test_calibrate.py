@@ -8,12 +8,12 @@ import pytest
 
 from nautilus.engines.base import Live
 from nautilus.engines.fake import FakeEngine
-from nautilus.runtime.calibrate import CPU_SIZES, Sizing, cores, size
+from nautilus.runtime.calibrate import CPU_SIZES, MANY, TOGETHER, Sizing, cores, size
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
-    asked = Sizing(3, 7, (0.1, 0.1, 0.1, 0.2, 0.3))
+    asked = Sizing(3, 7, (0.1, 0.1, 0.1, 0.2, 0.3), (4, 4, 4, 4, 4))
     assert size(FakeEngine(), asked, tmp_path / "memory.json") == asked
 
 
@@ -22,7 +22,7 @@ def test_a_measurement_is_remembered(tmp_path: Path) -> None:
     measured = size(FakeEngine(), Sizing(0, 0), memory)
     assert measured.workers == cores()
     assert measured.max_items in CPU_SIZES
-    known = Sizing(cores(), 13, (0.1, 0.1, 0.1, 0.2, 0.3))
+    known = Sizing(cores(), 13, (0.1, 0.1, 0.1, 0.2, 0.3), (4, 4, 4, 4, 4))
     memory.write_text(json.dumps(asdict(known)))
     assert size(FakeEngine(), Sizing(0, 0), memory) == known
 
@@ -78,6 +78,7 @@ class Streaming(FakeEngine):
         super().__init__()
         self.info = replace(self.info, look_aheads=(0.92, 0.42, 0.12))
         self.steps = 0
+        self.slower_by_neighbours = 0.0
 
     def open(self, look_ahead: float, /) -> Heard:
         return Heard(look_ahead + self.info.frame_seconds)
@@ -88,7 +89,7 @@ class Streaming(FakeEngine):
             state.waiting += len(sound) / SAMPLE_RATE
             while state.waiting >= state.chunk - 1e-6:
                 state.waiting -= state.chunk
-                until = time.thread_time() + 0.002
+                until = time.thread_time() + 0.002 * len(batch) ** self.slower_by_neighbours
                 while time.thread_time() < until:
                     pass
         return [self.finish(state) for state, _ in batch]
@@ -125,4 +126,12 @@ def test_a_memory_without_streams_is_measured_again(tmp_path: Path) -> None:
         "workers": 1,
         "max_items": measured.max_items,
         "shares": [*measured.shares],
+        "step_streams": [*measured.step_streams],
     }
+
+
+def test_where_many_streams_are_slower_for_each_there_are_few_in_a_step(tmp_path: Path) -> None:
+    crowded = Streaming()
+    crowded.slower_by_neighbours = 1.0
+    assert size(Streaming(), Sizing(1, 1), tmp_path / "even.json").step_streams == (MANY,) * 3
+    assert size(crowded, Sizing(1, 1), tmp_path / "crowded.json").step_streams == (TOGETHER,) * 3

@@ -20,6 +20,7 @@ from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.answer import Answer
+from nautilus.runtime.calibrate import Sizing
 from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
@@ -50,7 +51,7 @@ class Batcher:
         limits: BatchLimits,
         take_steps: TakeSteps | None = None,
         threads: Executor | None = None,
-        shares: Sequence[float] = (),
+        sizing: Sizing | None = None,
     ) -> None:
         self.info = info
         self._transcribe = transcribe
@@ -60,7 +61,7 @@ class Batcher:
         self._running: set[Ticket] = set()
         self._wake = asyncio.Event()
         self._meters = LaneMeters()
-        self._places = Places(_room(info, limits, shares))
+        self._places = Places(_room(info, limits, sizing or Sizing(0, 0)))
         self._live = Stepper(take_steps or _no_steps, info, self._places, self._wake, self._meters)
         self._threads = threads
         self._rehearser = Rehearser(self.submit, info, self._places, threads)
@@ -181,11 +182,16 @@ class Batcher:
         self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
 
 
-def _room(info: EngineInfo, limits: BatchLimits, shares: Sequence[float]) -> Room:
-    """Return what live streams may take; `shares` as in `Sizing`."""
-    by_look_ahead = dict(zip(info.waits, shares, strict=False))  # none where nothing was measured
-    workers = max(1, limits.workers)
-    return room(by_look_ahead, workers, limits.stream_load, limits.max_streams, on_cpu=info.device == "cpu")
+def _room(info: EngineInfo, limits: BatchLimits, sizing: Sizing) -> Room:
+    """Return what live streams may take; nothing is known of them where nothing was measured."""
+    costs = room(
+        dict(zip(info.waits, sizing.shares, strict=False)),
+        max(1, limits.workers),
+        limits.stream_load,
+        limits.max_streams,
+        on_cpu=info.device == "cpu",
+    )
+    return replace(costs, together=dict(zip(info.waits, sizing.step_streams, strict=False)))
 
 
 async def _no_steps(steps: object, sounds: object) -> Sequence[None]:

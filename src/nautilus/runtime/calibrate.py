@@ -35,7 +35,12 @@ BETWEEN = 0.001
 PIECE_SECONDS = 0.1
 """Of sound that a live client sends at once."""
 TOGETHER = 4
-"""Streams in a measured step: more are little faster for each, take longer to measure, and more memory."""
+"""Streams in a measured step."""
+MANY = 32
+"""Streams in a step of a small model: more are no faster, and those that come next wait longer."""
+SLOWER = 1.1
+"""Time for each stream, of that with half as many in a step, from which on there are not so many: a large model's
+weights are read once for a few streams; with more, arithmetic counts, and a CPU may do that in a slower way."""
 AGAIN, SOONER = 1.9, 1.2
 """How often a second is heard with a model that is no streaming one: so often, and more the sooner partials come."""
 STREAM_ROUNDS = 2
@@ -51,6 +56,8 @@ class Sizing:
     max_items: int
     shares: tuple[float, ...] = ()
     """Of one worker's time that a live stream takes, for each of `EngineInfo.waits`."""
+    step_streams: tuple[int, ...] = ()
+    """Live streams whose chunks go into one step, likewise."""
 
 
 def cores() -> int:
@@ -70,10 +77,11 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
     known = _recall(memory, workers, len(engine.info.waits)) or Sizing(workers, 0)
     items = wanted.max_items or known.max_items or _fastest(engine, workers, CPU_SIZES if on_cpu else GPU_SIZES)
     shares = wanted.shares or known.shares or stream_shares(engine)
-    learned = Sizing(workers, known.max_items if wanted.max_items else items, shares)
+    streams = wanted.step_streams or known.step_streams or step_streams(engine)
+    learned = Sizing(workers, known.max_items if wanted.max_items else items, shares, streams)
     if learned != known:
         _remember(memory, learned)
-    return Sizing(workers, items, shares)
+    return Sizing(workers, items, shares, streams)
 
 
 def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
@@ -128,6 +136,26 @@ def stream_shares(engine: Engine) -> tuple[float, ...]:
     return tuple(round(float(share), 6) for share in shares)
 
 
+def step_streams(engine: Engine) -> tuple[int, ...]:
+    """Return how many live streams go into a step, for each of `EngineInfo.waits`: few where with more each is slower.
+
+    A model that is no cache-aware one takes no steps.
+    """
+    looks = engine.info.look_aheads
+    return tuple(_together(cast("StreamingEngine[Any]", engine), look) for look in looks) or (MANY,) * len(
+        engine.info.waits
+    )
+
+
+def _together(engine: StreamingEngine[Any], look_ahead: float) -> int:
+    few = _chunk_seconds(engine, look_ahead, TOGETHER) / TOGETHER
+    if 2 * TOGETHER * few > STEP_BUDGET:
+        return TOGETHER
+    more = _chunk_seconds(engine, look_ahead, 2 * TOGETHER) / (2 * TOGETHER)
+    log.debug("calibration of steps", look_ahead=look_ahead, seconds_per_stream={TOGETHER: few, 2 * TOGETHER: more})
+    return TOGETHER if more > SLOWER * few else MANY
+
+
 def _second_seconds(engine: Engine) -> float:
     """Return the seconds that one second of sound takes a worker."""
     clock = _clock(engine)
@@ -167,10 +195,12 @@ def _recall(memory: Path, workers: int, waits: int) -> Sizing | None:
     """Return what was measured with so many workers; None where anything is missing, as in an older version's file."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-        sizing = Sizing(known["workers"], known["max_items"], tuple(known.get("shares", ())))
+        sizing = Sizing(
+            known["workers"], known["max_items"], tuple(known.get("shares", ())), tuple(known.get("step_streams", ()))
+        )
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return sizing if sizing.workers == workers and len(sizing.shares) == waits else None
+    return sizing if sizing.workers == workers and len(sizing.shares) == len(sizing.step_streams) == waits else None
 
 
 def _remember(memory: Path, sizing: Sizing) -> None:

@@ -13,6 +13,7 @@ quiet around it (`short`), and the surer hearing counts: a word that stands alon
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ import numpy as np
 from nautilus.engines.base import EngineInfo, Live
 from nautilus.errors import EngineError, UnsupportedError
 from nautilus.observe import LaneMeters
+from nautilus.runtime.calibrate import MANY
 from nautilus.runtime.ears import Ears
 from nautilus.runtime.places import Places
 from nautilus.runtime.short import SHORT, surer
@@ -33,8 +35,6 @@ from nautilus.types import SAMPLE_RATE, Hypothesis, Waveform
 TakeSteps: TypeAlias = Callable[[Sequence[Step], Sequence[Waveform]], Awaitable[Sequence[Live | None]]]
 """A `StreamTable`, wherever it is. None for a stream that is lost with the process that held it. May raise anything."""
 
-MOST_AT_ONCE = 32
-"""Streams in one step: more are no faster on a CPU, and those that come next wait longer."""
 LONGEST_STEP = 0.15
 """Seconds that a step of several streams may take. A slow model is no faster with many at once: a step that takes all
 who wait keeps those who come meanwhile waiting, the next one is longer still, and both workers end with seconds-long
@@ -103,7 +103,7 @@ class Stepper:
 
     def take(self) -> list[Turn]:
         """Remove the turns of the next step. Those that go alone go one at a time, and let others go in between."""
-        turns = fitting([turn for turn in self._waiting if not turn.alone])
+        turns = fitting([turn for turn in self._waiting if not turn.alone], self._places.together)
         if not self._alone_now and not (turns and self._alone_before):
             turns = [turn for turn in self._waiting if turn.alone][:1] or turns
         if turns:
@@ -139,15 +139,21 @@ class Stepper:
             _fail(turn, EngineError("The model was unloaded; open the stream again."))
 
 
-def fitting(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the first of those who wait that go into one step."""
-    spent, chunks = 0.0, 0
-    for place, turn in enumerate(turns[:MOST_AT_ONCE]):
-        if turn.seconds and chunks >= FEWEST and spent + turn.seconds > LONGEST_STEP:
-            return list(turns[:place])
-        spent += turn.seconds
-        chunks += turn.seconds > 0
-    return list(turns[:MOST_AT_ONCE])
+def fitting(turns: Sequence[Turn], together: Callable[[float], int]) -> list[Turn]:
+    """Return the first of those who wait that go into one step.
+
+    Of each look-ahead so many with a chunk as go `together`, and all in all no more than it may take.
+    """
+    spent, chunks = 0.0, Counter[float]()
+    for place, turn in enumerate(turns[:MANY]):
+        look_ahead = turn.step.look_ahead
+        if turn.seconds:
+            too_long = chunks.total() >= FEWEST and spent + turn.seconds > LONGEST_STEP
+            if too_long or chunks[look_ahead] >= together(look_ahead):
+                return list(turns[:place])
+            spent += turn.seconds
+            chunks[look_ahead] += 1
+    return list(turns[:MANY])
 
 
 class LiveStream:

@@ -74,7 +74,7 @@ async def serving(
     listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening, sizing.shares)
+    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening, sizing)
     places = batcher.state().places
     streams = {look_ahead: places.capacity(look_ahead) for look_ahead in info.waits}
     sized = {"workers": sizing.workers, "max_items": sizing.max_items, "streams": streams}

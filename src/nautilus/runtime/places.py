@@ -7,10 +7,11 @@ more steps a second of sound takes. Streams are let in as long as all shares tog
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from nautilus.errors import OverloadedError
+from nautilus.runtime.calibrate import MANY
 
 RETRY_AFTER: Final = 5.0
 """Seconds after which a stream may have ended."""
@@ -28,6 +29,8 @@ class Room:
     """That streams may keep busy, the reserve left out."""
     most: int
     """Streams, whatever they take."""
+    together: Mapping[float, int] = field(default_factory=dict)
+    """Streams whose chunks go into one step, by look-ahead; one that is not there: `MANY`."""
 
 
 def room(shares: Mapping[float, float], workers: int, load: float, most: int, *, on_cpu: bool) -> Room:
@@ -85,6 +88,10 @@ class Places:
             yield
         finally:
             self.open[look_ahead] -= 1
+
+    def together(self, look_ahead: float) -> int:
+        """Return how many streams' chunks go into one step."""
+        return self._room.together.get(look_ahead, MANY)
 
     def share(self, look_ahead: float) -> float:
         """Return how much of a worker a stream keeps busy; 0 where nobody knows."""
