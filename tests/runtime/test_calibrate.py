@@ -13,7 +13,7 @@ from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
 
 def test_what_is_asked_for_is_taken(tmp_path: Path) -> None:
-    asked = Sizing(3, 7, (0.1, 0.1, 0.1, 0.2, 0.3), (4, 4, 4, 4, 4))
+    asked = Sizing(3, 7, (0.1, 0.1, 0.1, 0.2, 0.3), 5)
     assert size(FakeEngine(), asked, tmp_path / "memory.json") == asked
 
 
@@ -22,7 +22,7 @@ def test_a_measurement_is_remembered(tmp_path: Path) -> None:
     measured = size(FakeEngine(), Sizing(0, 0), memory)
     assert measured.workers == cores()
     assert measured.max_items in CPU_SIZES
-    known = Sizing(cores(), 13, (0.1, 0.1, 0.1, 0.2, 0.3), (4, 4, 4, 4, 4))
+    known = Sizing(cores(), 13, (0.1, 0.1, 0.1, 0.2, 0.3), 5)
     memory.write_text(json.dumps(asdict(known)))
     assert size(FakeEngine(), Sizing(0, 0), memory) == known
 
@@ -126,12 +126,12 @@ def test_a_memory_without_streams_is_measured_again(tmp_path: Path) -> None:
         "workers": 1,
         "max_items": measured.max_items,
         "shares": [*measured.shares],
-        "step_streams": [*measured.step_streams],
+        "step_streams": measured.step_streams,
     }
 
 
-def test_where_many_streams_are_slower_for_each_there_are_few_in_a_step(tmp_path: Path) -> None:
-    crowded = Streaming()
-    crowded.slower_by_neighbours = 1.0
-    assert size(Streaming(), Sizing(1, 1), tmp_path / "even.json").step_streams == (MANY,) * 3
-    assert size(crowded, Sizing(1, 1), tmp_path / "crowded.json").step_streams == (TOGETHER,) * 3
+def test_only_where_it_is_worth_while_many_streams_share_a_step(tmp_path: Path) -> None:
+    for slower, together in ((-0.5, MANY), (0.0, TOGETHER), (1.0, TOGETHER)):
+        engine = Streaming()
+        engine.slower_by_neighbours = slower
+        assert size(engine, Sizing(1, 1), tmp_path / f"{slower}.json").step_streams == together

@@ -146,15 +146,15 @@ def turns_of(*seconds: float) -> list[Turn]:
 )
 def test_a_step_takes_as_many_as_it_can_hear_soon(seconds: list[float], taken: int) -> None:
     waiting = turns_of(*seconds)
-    assert fitting(waiting, {0.5: 32}.__getitem__) == waiting[:taken]
+    assert fitting(waiting, 32) == waiting[:taken]
 
 
 def test_of_a_large_model_few_chunks_go_together() -> None:
     waiting = turns_of(0.01, 0.0, 0.01, 0.0, 0.01, 0.0, 0.0, 0.01, 0.01)
-    assert fitting(waiting, {0.5: 3}.__getitem__) == waiting[:7], "those without a chunk are no burden"
+    assert fitting(waiting, 3) == waiting[:7], "those without a chunk are no burden"
     for turn in waiting[4:]:
         turn.step = replace(turn.step, look_ahead=1.0)
-    assert fitting(waiting, {0.5: 2, 1.0: 3}.__getitem__) == waiting
+    assert fitting(waiting, 3) == waiting, "each look-ahead is a run of its own"
 
 
 async def test_what_a_step_takes_is_known_by_the_chunks_that_are_complete() -> None:

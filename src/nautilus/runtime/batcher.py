@@ -20,7 +20,7 @@ from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError
 from nautilus.observe import LaneMeters
 from nautilus.runtime.answer import Answer
-from nautilus.runtime.calibrate import Sizing
+from nautilus.runtime.calibrate import MANY, Sizing
 from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard, LaneState, Stream, check_language
 from nautilus.runtime.live import Stepper, TakeSteps
@@ -191,7 +191,7 @@ def _room(info: EngineInfo, limits: BatchLimits, sizing: Sizing) -> Room:
         limits.max_streams,
         on_cpu=info.device == "cpu",
     )
-    return replace(costs, together=dict(zip(info.waits, sizing.step_streams, strict=False)))
+    return replace(costs, together=sizing.step_streams or MANY)
 
 
 async def _no_steps(steps: object, sounds: object) -> Sequence[None]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,9 +39,9 @@ TOGETHER = 4
 """Streams in a measured step."""
 MANY = 32
 """Streams in a step of a small model: more are no faster, and those that come next wait longer."""
-SLOWER = 1.1
-"""Time for each stream, of that with half as many in a step, from which on there are not so many: a large model's
-weights are read once for a few streams; with more, arithmetic counts, and a CPU may do that in a slower way."""
+WORTH = 0.95
+"""Time for each stream, of that with half as many in a step, up to which more go together. A large model's weights are
+read once for a few streams; with more, its arithmetic counts, and everybody only waits longer for the step to end."""
 AGAIN, SOONER = 1.9, 1.2
 """How often a second is heard with a model that is no streaming one: so often, and more the sooner partials come."""
 STREAM_ROUNDS = 2
@@ -56,8 +57,8 @@ class Sizing:
     max_items: int
     shares: tuple[float, ...] = ()
     """Of one worker's time that a live stream takes, for each of `EngineInfo.waits`."""
-    step_streams: tuple[int, ...] = ()
-    """Live streams whose chunks go into one step, likewise."""
+    step_streams: int = 0
+    """Live streams of one look-ahead whose chunks go into one step."""
 
 
 def cores() -> int:
@@ -77,7 +78,7 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
     known = _recall(memory, workers, len(engine.info.waits)) or Sizing(workers, 0)
     items = wanted.max_items or known.max_items or _fastest(engine, workers, CPU_SIZES if on_cpu else GPU_SIZES)
     shares = wanted.shares or known.shares or stream_shares(engine)
-    streams = wanted.step_streams or known.step_streams or step_streams(engine)
+    streams = wanted.step_streams or known.step_streams or step_streams(engine, workers)
     learned = Sizing(workers, known.max_items if wanted.max_items else items, shares, streams)
     if learned != known:
         _remember(memory, learned)
@@ -105,14 +106,18 @@ def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
 
 
 def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor) -> float:
-    """Return the seconds that one batch takes while every worker has one."""
-    batch = [_clip()] * items
-    started = time.perf_counter()
-    if engine.reentrant:
-        list(threads.map(lambda _: engine.transcribe(batch, Options()), range(workers)))
-    else:  # never leaves the thread that it was loaded on
+    """Return the seconds that one batch takes a worker while every worker has one."""
+    batch, clock = [_clip()] * items, _clock(engine)
+
+    def work(_: int) -> float:
+        started = clock()
         engine.transcribe(batch, Options())
-    return time.perf_counter() - started
+        return clock() - started
+
+    if not engine.reentrant:  # never leaves the thread that it was loaded on
+        return work(0)
+    spent = list(threads.map(work, range(workers)))
+    return sum(spent) / len(spent)
 
 
 def stream_shares(engine: Engine) -> tuple[float, ...]:
@@ -136,24 +141,35 @@ def stream_shares(engine: Engine) -> tuple[float, ...]:
     return tuple(round(float(share), 6) for share in shares)
 
 
-def step_streams(engine: Engine) -> tuple[int, ...]:
-    """Return how many live streams go into a step, for each of `EngineInfo.waits`: few where with more each is slower.
+def step_streams(engine: Engine, workers: int) -> int:
+    """Return how many live streams go into a step: few where with more none is faster.
 
-    A model that is no cache-aware one takes no steps.
+    Measured with the smallest look-ahead, which takes the most steps, and with every worker busy, as they share caches
+    and memory. Both numbers take turns, and the best turn of each counts; a slow model has but one.
     """
-    looks = engine.info.look_aheads
-    return tuple(_together(cast("StreamingEngine[Any]", engine), look) for look in looks) or (MANY,) * len(
-        engine.info.waits
-    )
+    if not engine.info.look_aheads:
+        return MANY  # takes no steps
+    streams, look_ahead = cast("StreamingEngine[Any]", engine), min(engine.info.look_aheads)
+    deadline = time.perf_counter() + STEP_BUDGET
+    few = more = inf
+    for _ in range(ROUNDS):
+        few = min(few, _stepping(streams, look_ahead, TOGETHER, workers))
+        if 2 * TOGETHER * few > STEP_BUDGET:
+            return TOGETHER
+        more = min(more, _stepping(streams, look_ahead, 2 * TOGETHER, workers))
+        if time.perf_counter() > deadline:
+            break
+    log.debug("calibration of steps", model=engine.info.name, seconds_per_stream={TOGETHER: few, 2 * TOGETHER: more})
+    return MANY if more < WORTH * few else TOGETHER
 
 
-def _together(engine: StreamingEngine[Any], look_ahead: float) -> int:
-    few = _chunk_seconds(engine, look_ahead, TOGETHER) / TOGETHER
-    if 2 * TOGETHER * few > STEP_BUDGET:
-        return TOGETHER
-    more = _chunk_seconds(engine, look_ahead, 2 * TOGETHER) / (2 * TOGETHER)
-    log.debug("calibration of steps", look_ahead=look_ahead, seconds_per_stream={TOGETHER: few, 2 * TOGETHER: more})
-    return TOGETHER if more > SLOWER * few else MANY
+def _stepping(engine: StreamingEngine[Any], look_ahead: float, together: int, workers: int) -> float:
+    """Return the seconds of a worker that each of so many streams takes for a chunk."""
+    if not engine.reentrant:  # never leaves the thread that it was loaded on
+        return _chunk_seconds(engine, look_ahead, together) / together
+    with ThreadPoolExecutor(workers) as threads:
+        spent = list(threads.map(lambda _: _chunk_seconds(engine, look_ahead, together), range(workers)))
+    return sum(spent) / len(spent) / together
 
 
 def _second_seconds(engine: Engine) -> float:
@@ -195,12 +211,10 @@ def _recall(memory: Path, workers: int, waits: int) -> Sizing | None:
     """Return what was measured with so many workers; None where anything is missing, as in an older version's file."""
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-        sizing = Sizing(
-            known["workers"], known["max_items"], tuple(known.get("shares", ())), tuple(known.get("step_streams", ()))
-        )
+        sizing = Sizing(known["workers"], known["max_items"], tuple(known.get("shares", ())), known["step_streams"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return sizing if sizing.workers == workers and len(sizing.shares) == len(sizing.step_streams) == waits else None
+    return sizing if sizing.workers == workers and len(sizing.shares) == waits else None
 
 
 def _remember(memory: Path, sizing: Sizing) -> None:

@@ -139,7 +139,7 @@ class Stepper:
             _fail(turn, EngineError("The model was unloaded; open the stream again."))
 
 
-def fitting(turns: Sequence[Turn], together: Callable[[float], int]) -> list[Turn]:
+def fitting(turns: Sequence[Turn], together: int) -> list[Turn]:
     """Return the first of those who wait that go into one step.
 
     Of each look-ahead so many with a chunk as go `together`, and all in all no more than it may take.
@@ -149,7 +149,7 @@ def fitting(turns: Sequence[Turn], together: Callable[[float], int]) -> list[Tur
         look_ahead = turn.step.look_ahead
         if turn.seconds:
             too_long = chunks.total() >= FEWEST and spent + turn.seconds > LONGEST_STEP
-            if too_long or chunks[look_ahead] >= together(look_ahead):
+            if too_long or chunks[look_ahead] >= together:
                 return list(turns[:place])
             spent += turn.seconds
             chunks[look_ahead] += 1

@@ -7,7 +7,7 @@ more steps a second of sound takes. Streams are let in as long as all shares tog
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from nautilus.errors import OverloadedError
@@ -29,8 +29,8 @@ class Room:
     """That streams may keep busy, the reserve left out."""
     most: int
     """Streams, whatever they take."""
-    together: Mapping[float, int] = field(default_factory=dict)
-    """Streams whose chunks go into one step, by look-ahead; one that is not there: `MANY`."""
+    together: int = MANY
+    """Streams of one look-ahead whose chunks go into one step."""
 
 
 def room(shares: Mapping[float, float], workers: int, load: float, most: int, *, on_cpu: bool) -> Room:
@@ -89,9 +89,10 @@ class Places:
         finally:
             self.open[look_ahead] -= 1
 
-    def together(self, look_ahead: float) -> int:
-        """Return how many streams' chunks go into one step."""
-        return self._room.together.get(look_ahead, MANY)
+    @property
+    def together(self) -> int:
+        """Return how many streams of one look-ahead go into one step with their chunks."""
+        return self._room.together
 
     def share(self, look_ahead: float) -> float:
         """Return how much of a worker a stream keeps busy; 0 where nobody knows."""
