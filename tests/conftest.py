@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where every real part must be there; some may be missing anywhere."""
     report = yield
-    may_be_missing = any(item.get_closest_marker(part) for part in ("speech", "kubectl"))
+    may_be_missing = any(item.get_closest_marker(part) for part in ("speech", "kubectl", "mount"))
     strict = os.environ.get("NAUTILUS_TEST_STRICT") == "1" and not may_be_missing
     if report.skipped and strict and not hasattr(report, "wasxfail"):
         report.outcome = "failed"

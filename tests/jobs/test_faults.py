@@ -4,6 +4,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -132,6 +134,49 @@ def test_a_new_release_goes_on_with_the_jobs_of_the_old_one(
     with serving(tmp_path, **place) as server:
         server.until(lambda: server.ended(job))
         assert server.job(job)["status"] == "completed"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own, of 200 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("only root may mount a disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Write until there is no room."""
+    with file.open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+
+
+@pytest.mark.mount
+@pytest.mark.timeout(240)
+def test_a_job_outlives_a_full_disk(tmp_path: Path, place: dict[str, str], recording: Path, disk: Path) -> None:
+    with serving(tmp_path, **place | {"NAUTILUS_STORAGE__DATA_DIR": str(disk)}) as server:
+        expected = direct(server, recording)
+        job = begin(server, recording)
+        server.until(lambda: server.job(job)["audio"]["seconds_done"] > 0)
+        ballast = disk / "ballast"
+        with pytest.raises(OSError, match="No space left"):
+            fill(ballast)
+        answer = httpx.post(f"{server.url}/transcribe", files={"file": SPEECH.read_bytes()}, timeout=20)
+        assert answer.json()["text"], "who needs no disk is heard"
+        refused = httpx.post(f"{server.url}{JOBS}", files={"file": SPEECH.read_bytes()}, timeout=20)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "storage_unavailable")
+        pause(server, random.Random(1))  # noqa: S311
+        assert not server.ended(job)
+        ballast.unlink()
+        server.until(lambda: server.ended(job))
+        assert server.job(job)["status"] == "completed"
+        assert result(server, job) == expected
 
 
 def test_a_job_can_be_cancelled_while_it_runs_and_tried_again(

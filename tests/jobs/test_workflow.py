@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from dbos._dbos import _get_dbos_instance
 
 from nautilus.errors import StorageError
 from nautilus.jobs import workflow
@@ -108,6 +109,26 @@ async def test_what_lasts_longer_than_patience_is_given_up_with_its_reason(tmp_p
     async with working(tmp_path, script) as workflows:
         await workflows.enqueue(job("a"))
         assert await script.finished.get() == AWAY
+
+
+async def test_a_job_whose_steps_cannot_be_written_down_breaks_off_and_can_be_enqueued_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(result: object) -> None:
+        raise OSError(f"database or disk is full: {result}")
+
+    script = Script(Outcome(left=True), Outcome(left=False))
+    async with working(tmp_path, script) as workflows:
+        with monkeypatch.context() as patched:
+            patched.setattr(_get_dbos_instance()._sys_db, "record_operation_result", full)
+            await workflows.enqueue(job("a"))
+            async with asyncio.timeout(20):
+                while not workflows.broken:  # noqa: ASYNC110 - a thread of DBOS adds it
+                    await asyncio.sleep(0.01)
+        assert workflows.broken == {"a"}
+        await workflows.enqueue(replace(job("a"), runs=1))
+        assert await script.finished.get() is None
+    assert script.begun == 2
 
 
 async def test_a_database_that_is_away_holds_a_job_up_and_no_more(

@@ -53,6 +53,8 @@ log = structlog.get_logger(__name__)
 
 REQUEUE_EVERY = 60.0
 """Seconds between two looks for jobs that were accepted but not enqueued."""
+TAKE_UP_EVERY = 5.0
+"""Seconds between two tries to take up what broke off."""
 COUNT_EVERY = 5.0
 """Seconds between two counts of all servers' jobs."""
 WORKFLOWS_KEPT = 24 * 3600.0
@@ -166,6 +168,7 @@ class Office:
                         tasks.create_task(courier.run(), name="send webhooks")
                         tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, records, needs.meters)))
                         tasks.create_task(_again("forget workflows", SWEEP_EVERY, partial(_forget, workflows)))
+                        tasks.create_task(_again("take up what broke off", TAKE_UP_EVERY, self._jobs.take_up))
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = self._letters = None

@@ -153,6 +153,12 @@ class Records:
         async with self._database.reading() as connection:
             return {status: int(number) for status, number in await connection.execute(query)}
 
+    async def find(self, job: str) -> Job | None:
+        """Return a job of any tenant, for the server itself; None if there is none."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(sa.select(jobs).where(jobs.c.id == job))).one_or_none()
+        return read_job(row) if row else None
+
     async def waiting(self, age: float = 10.0, limit: int = 1000) -> list[Job]:
         """Return queued jobs of at least `age` seconds, the oldest first."""
         query = sa.select(jobs).where(jobs.c.status == "queued", jobs.c.created_at < self.now() - age)

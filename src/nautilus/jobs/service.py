@@ -99,6 +99,14 @@ class Jobs:
         for job in await self._records.waiting():
             await self._workflows.enqueue(job)
 
+    async def take_up(self) -> None:
+        """Enqueue anew what broke off here, as the disk was full or the like; once that can be written down."""
+        for broken in tuple(self._workflows.broken):
+            job = await self._records.find(broken)
+            if job is not None and job.status in OPEN:
+                await self._workflows.enqueue(job)
+            self._workflows.broken.discard(broken)
+
     async def get(self, tenant: str, job: str) -> Job:
         """Return a job. Raises JobNotFoundError."""
         return await self._records.get(tenant, job)

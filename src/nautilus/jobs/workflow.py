@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
@@ -39,7 +40,9 @@ OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
 class Workflows:
     """The durable side of jobs."""
 
-    def __init__(self, dbos: Any, enqueue: Callable[[Job], None], threads: Executor) -> None:
+    def __init__(self, dbos: Any, enqueue: Callable[[Job], None], threads: Executor, broken: set[str]) -> None:
+        self.broken = broken
+        """Jobs whose workflow broke off here: what came of a step could not be written down."""
         self._dbos = dbos
         self._enqueue = enqueue
         self._threads = threads
@@ -76,17 +79,28 @@ async def open_workflows(
 
     At the end, jobs that are worked on are left as they stand: `recover` takes them up, here or elsewhere.
     """
-    loop = asyncio.get_running_loop()
-    dbos, enqueue = await loop.run_in_executor(threads, partial(_launch, url, server, runner, limits, loop))
+    loop, broken = asyncio.get_running_loop(), set[str]()
+    work = Work(runner, limits, loop, broken)
+    dbos, enqueue = await loop.run_in_executor(threads, partial(_launch, url, server, work))
     try:
-        yield Workflows(dbos, enqueue, threads)
+        yield Workflows(dbos, enqueue, threads, broken)
     finally:
         await loop.run_in_executor(threads, partial(dbos.destroy, destroy_registry=True))
 
 
-def _launch(
-    url: str, server: str, runner: Runner, limits: JobLimits, loop: asyncio.AbstractEventLoop
-) -> tuple[Any, Callable[[Job], None]]:
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What DBOS's workflows do, and where."""
+
+    runner: Runner
+    limits: JobLimits
+    loop: asyncio.AbstractEventLoop
+    """The server's."""
+    broken: set[str]
+    """Touched on that loop only."""
+
+
+def _launch(url: str, server: str, work: Work) -> tuple[Any, Callable[[Job], None]]:
     from dbos import DBOS, SetEnqueueOptions, SetWorkflowID  # late: a third of a second, 36 MB
 
     DBOS(
@@ -98,7 +112,7 @@ def _launch(
             "log_level": "WARNING",
         }
     )
-    transcribe_job = _define(DBOS, runner, limits, loop)
+    transcribe_job, limits = _define(DBOS, work), work.limits
     try:
         DBOS.launch()
         DBOS.register_queue(
@@ -120,11 +134,12 @@ def _launch(
     return DBOS, enqueue
 
 
-def _define(dbos: Any, runner: Runner, limits: JobLimits, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
+def _define(dbos: Any, work: Work) -> Callable[..., Any]:
     """Return the workflow of one job."""
+    runner, patience = work.runner, work.limits.patience
 
-    async def on_loop(work: Coroutine[Any, Any, Result]) -> Result:
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    async def on_loop(part: Coroutine[Any, Any, Result]) -> Result:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(part, work.loop))
 
     async def transcribe_job(job: str) -> None:
         run = await _begun(lambda: on_loop(runner.begin(job)))  # no step: each execution is a run of its own
@@ -137,8 +152,13 @@ def _define(dbos: Any, runner: Runner, limits: JobLimits, loop: asyncio.Abstract
         async def finish() -> dict[str, Any]:
             return _stored(await on_loop(runner.finish(run, gave_up)))
 
-        gave_up = await _until_done(dbos.step(name="advance")(advance), dbos.sleep_async, limits.patience)
-        await _until_done(dbos.step(name="finish")(finish), dbos.sleep_async, limits.patience)
+        try:
+            gave_up = await _until_done(dbos.step(name="advance")(advance), dbos.sleep_async, patience)
+            await _until_done(dbos.step(name="finish")(finish), dbos.sleep_async, patience)
+        except Exception as error:  # our steps raise nothing: DBOS could not write down what came of one
+            log.warning("a job broke off: it is taken up again", job=job, reason=repr(error))
+            work.loop.call_soon_threadsafe(work.broken.add, job)
+            raise
 
     workflow: Callable[..., Any] = dbos.workflow(name="transcribe_job", max_recovery_attempts=None)(transcribe_job)
     return workflow
