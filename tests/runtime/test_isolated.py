@@ -15,7 +15,7 @@ import pytest
 from nautilus.engines.base import Engine, Live, Report
 from nautilus.engines.fake import FakeEngine
 from nautilus.errors import EngineError, ModelLoadError, OverloadedError, UnsupportedError
-from nautilus.runtime.calibrate import Sizing
+from nautilus.runtime.calibrate import MANY, Sizing
 from nautilus.runtime.isolated import ModelProcess as Process
 from nautilus.runtime.isolated import Supervisor, open_isolated_lane
 from nautilus.runtime.lane import Lane
@@ -75,7 +75,7 @@ def die(report: Report) -> Engine:
 
 
 def job(tmp_path: Path, kind: type[FakeEngine] = Mortal) -> Job:
-    return Job(partial(load, kind), Sizing(LIMITS.workers, LIMITS.max_items), tmp_path / "sizing.json", "error", "json")
+    return Job(partial(load, kind), Sizing(LIMITS.workers, LIMITS.max_items, step_streams=MANY), tmp_path / "sizing.json", "error", "json")
 
 
 @asynccontextmanager
