@@ -75,7 +75,13 @@ def die(report: Report) -> Engine:
 
 
 def job(tmp_path: Path, kind: type[FakeEngine] = Mortal) -> Job:
-    return Job(partial(load, kind), Sizing(LIMITS.workers, LIMITS.max_items, step_streams=MANY), tmp_path / "sizing.json", "error", "json")
+    return Job(
+        partial(load, kind),
+        Sizing(LIMITS.workers, LIMITS.max_items, step_streams=MANY),
+        tmp_path / "sizing.json",
+        "error",
+        "json",
+    )
 
 
 @asynccontextmanager
