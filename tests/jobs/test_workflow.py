@@ -126,9 +126,18 @@ async def test_a_job_whose_steps_cannot_be_written_down_breaks_off_and_can_be_en
                 while not workflows.broken:  # noqa: ASYNC110 - a thread of DBOS adds it
                     await asyncio.sleep(0.01)
         assert workflows.broken == {"a"}
+    script.hangs = True
+    script.advanced.clear()
+    async with working(tmp_path, script) as workflows:  # a server that was started again knows it too
+        assert await workflows.find_broken() == {"a"}
         await workflows.enqueue(replace(job("a"), runs=1))
+        await script.advanced.wait()
+        assert await workflows.find_broken() == set(), "it is worked on"
+    script.hangs = False
+    async with working(tmp_path, script, "two") as workflows:
+        await workflows.recover(["one"])
         assert await script.finished.get() is None
-    assert script.begun == 2
+    assert script.begun == 3
 
 
 async def test_a_database_that_is_away_holds_a_job_up_and_no_more(

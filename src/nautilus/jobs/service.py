@@ -95,9 +95,10 @@ class Jobs:
         return job
 
     async def requeue(self) -> None:
-        """Enqueue what was accepted but not enqueued, because its server stopped in between."""
+        """Enqueue what was accepted but not enqueued, as its server stopped in between; note what broke off there."""
         for job in await self._records.waiting():
             await self._workflows.enqueue(job)
+        self._workflows.broken.update(await self._workflows.find_broken())
 
     async def take_up(self) -> None:
         """Enqueue anew what broke off here, as the disk was full or the like; once that can be written down."""

@@ -59,6 +59,18 @@ class Workflows:
         """Delete what DBOS remembers of workflows that ended before then, seconds since 1970; return how many."""
         return await self._in_thread(partial(self._forget, datetime.fromtimestamp(before, UTC).isoformat()))
 
+    async def find_broken(self) -> set[str]:
+        """Return the jobs whose workflow failed, here or elsewhere, of late, and for which no other runs or waits."""
+        return await self._in_thread(self._find_broken)
+
+    def _find_broken(self) -> set[str]:
+        failed = self._jobs("ERROR")
+        return failed - self._jobs("PENDING", "ENQUEUED") if failed else failed
+
+    def _jobs(self, *statuses: str) -> set[str]:
+        found = self._dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
+        return {workflow.workflow_id.rpartition(".")[0] for workflow in found}
+
     def _forget(self, before: str) -> int:
         count = 0
         only = {"status": ["SUCCESS", "ERROR", "CANCELLED"], "load_input": False, "load_output": False}
