@@ -126,10 +126,12 @@ def prometheus(folder: Path, target: str, *features: str) -> Iterator[str]:
 
 
 def ask(url: str, path: str, **query: str) -> Any:
+    """Return what Prometheus answers; nothing as long as it starts."""
     try:
-        return httpx.get(f"{url}/api/v1/{path}", params=query).raise_for_status().json()["data"]
+        answer = httpx.get(f"{url}/api/v1/{path}", params=query)
     except httpx.TransportError:
         return {}
+    return {} if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer.raise_for_status().json()["data"]
 
 
 def has_data(url: str, expression: str) -> bool:
