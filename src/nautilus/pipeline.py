@@ -20,6 +20,7 @@ from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
+from nautilus.audio.quality import Quality
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
@@ -154,8 +155,8 @@ class Preparing:
         """Seconds of audio read so far."""
         self.enhance_seconds = 0.0
         """Seconds spent on cleaning and on planning windows."""
-        self.snr: float | None = None
-        """Of the first window, in dB."""
+        self.quality: Quality | None = None
+        """Of the first window; None where nothing was measured."""
         self.finished = False
         """Whether all windows have been given."""
         self.level: Level = task.level
@@ -184,8 +185,7 @@ class Preparing:
         cleaned = []
         for window in windows:
             enhanced = enhance(window.audio, self.level)
-            if self.snr is None and enhanced.quality is not None:
-                self.snr = enhanced.quality.snr_db
+            self.quality = self.quality or enhanced.quality
             recorded = None if enhanced.waveform is window.audio else window.audio
             cleaned.append(replace(window, audio=enhanced.waveform, recorded=recorded))
         self.enhance_seconds += time.perf_counter() - started
@@ -236,6 +236,7 @@ def _tell(transcript: Transcript, task: Task) -> None:
 def _transcript(
     recording: Recording | PlainRecording, preparing: Preparing, hearing: Hearing, total: float
 ) -> Transcript:
+    quality = preparing.quality
     facts = AudioFacts(
         duration=preparing.seconds,
         sample_rate=recording.facts.sample_rate,
@@ -243,7 +244,8 @@ def _transcript(
         container=recording.facts.container,
         codec=recording.facts.codec,
         speech_seconds=preparing.speech_seconds,
-        snr=preparing.snr,
+        snr=quality.snr_db if quality else None,
+        bandwidth=quality.bandwidth_hz if quality else None,
     )
     timings = Timings(recording.decode_seconds, preparing.enhance_seconds, hearing.queue, hearing.inference, total)
     segments = segments_of(hearing.words)

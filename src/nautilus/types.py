@@ -118,6 +118,8 @@ class AudioFacts:
     """Seconds that the model was given to hear."""
     snr: float | None = None
     """Estimated signal-to-noise ratio in dB; None where it was not measured."""
+    bandwidth: float | None = None
+    """Hertz above which next to nothing was recorded, 4,000 and less over a telephone; None as for `snr`."""
 
 
 @dataclass(frozen=True, slots=True)

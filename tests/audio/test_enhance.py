@@ -10,9 +10,7 @@ from nautilus.types import LEVELS, SAMPLE_RATE, Level, Waveform
 
 FILTERS: tuple[Level, ...] = ("medium", "high")
 CLEANERS: tuple[Level, ...] = ("low", *FILTERS)
-CLEAN = Quality(
-    snr_db=40.0, peak=0.3, rms_db=-25.0, bandwidth_hz=8000.0, clipped_fraction=0.0, dc_offset=0.0, swing_db=13.0
-)
+CLEAN = Quality(snr_db=40.0, rms_db=-25.0, bandwidth_hz=8000.0, dc_offset=0.0, swing_db=13.0)
 
 
 def noise(rms: float, seconds: float, seed: int = 1) -> Waveform:

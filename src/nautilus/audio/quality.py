@@ -1,4 +1,4 @@
-"""How good a recording is: level, noise and its kind, bandwidth, clipping. Cheap estimates from sampled frames."""
+"""How good a recording is: level, noise and its kind, bandwidth, offset. Cheap estimates from sampled frames."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +27,6 @@ _BAND_BINS: Final = slice(4, 244)
 """125 to 7,600 Hz."""
 _BANDS: Final = 16
 _LOW, _MIDDLE = 0.1, 0.5
-_FULL_SCALE: Final = 0.999
 _NOTHING: Final = 1e-12
 """Power of no sound, -120 dB."""
 _HEARD: Final = 1e-9
@@ -42,14 +41,10 @@ class Quality:
 
     snr_db: float
     """Louder frames against the quietest tenth, dB; about 0 for steady noise."""
-    peak: float
-    """Largest absolute sample."""
     rms_db: float
     """Level of what is loud enough to be speech, dB full scale."""
     bandwidth_hz: float
     """Frequency above which (almost) nothing was recorded; 0 for silence."""
-    clipped_fraction: float
-    """Part of the samples that stand at full scale."""
     dc_offset: float
     """Mean of the samples."""
     swing_db: float
@@ -60,17 +55,15 @@ class Quality:
 def measure(waveform: Waveform) -> Quality:
     """Measure a waveform; of a long one, frames spread evenly over it."""
     if not len(waveform):
-        return Quality(0.0, 0.0, SILENCE_DB, 0.0, 0.0, 0.0, 0.0)
+        return Quality(0.0, SILENCE_DB, 0.0, 0.0, 0.0)
     frames = _spread(waveform, FRAME, _MAX_FRAMES)
-    offset = float(frames.mean())
+    offset = float((frames @ _ones()).mean() / FRAME)  # a third of the time of `frames.mean()`
     powers = _powers(frames, offset)
     snr = _snr(powers)
     return Quality(
         snr_db=snr,
-        peak=max(float(waveform.max()), -float(waveform.min())),
         rms_db=_loudness(powers),
         bandwidth_hz=_bandwidth(_spectra(waveform, _MAX_SPECTRA, offset)),
-        clipped_fraction=float(np.count_nonzero(np.abs(frames) >= _FULL_SCALE) / frames.size),
         dc_offset=offset,
         swing_db=_swing(_spectra(waveform, _MAX_SWINGING, offset)) if snr < NOISY_DB else inf,
     )
@@ -113,8 +106,10 @@ def _snr(powers: NDArray[np.float64]) -> float:
 
 def _spectra(waveform: Waveform, at_most: int, offset: float) -> NDArray[np.float32]:
     """Compute power spectra of frames spread evenly, shape (frames, 257)."""
+    from scipy.fft import rfft  # six times as fast as NumPy's on float32; late, for it takes its time to import
+
     frames = _spread(waveform, _FFT, at_most) - np.float32(offset)
-    spectrum = np.fft.rfft(frames * _window(), axis=1)
+    spectrum = rfft(frames * _window(), axis=1)
     return np.asarray(spectrum.real**2 + spectrum.imag**2, np.float32)
 
 
@@ -135,6 +130,11 @@ def _swing(spectra: NDArray[np.float32]) -> float:
     low, middle = (int(share * (len(bands) - 1)) for share in (_LOW, _MIDDLE))
     ranked = np.partition(bands, (low, middle), axis=0)
     return float(np.median(10 * np.log10((ranked[middle] + _NOTHING) / (ranked[low] + _NOTHING))))
+
+
+@cache
+def _ones() -> NDArray[np.float32]:
+    return np.ones(FRAME, np.float32)
 
 
 @cache

@@ -11,10 +11,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from operator import attrgetter
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import ColumnElement, Integer, case, cast, func, insert, select
+from sqlalchemy import ColumnElement, Dialect, Integer, case, cast, func, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from nautilus.errors import BadRequestError, StorageError
@@ -100,12 +102,16 @@ class UsageLog:
         if len(self._waiting) >= self._room:
             self.dropped += 1
             return
-        self._waiting.append(_fitting(use))
+        self._waiting.append(use)
 
     async def write(self) -> None:
-        """Write all that waits. What a database that is down did not take waits on; raises StorageError then."""
-        while self._waiting:
-            batch = [self._waiting[place] for place in range(min(BATCH, len(self._waiting)))]
+        """Write all that waits now; what comes meanwhile is for the next time, or a busy server would do nothing else.
+
+        What a database that is down did not take waits on; raises StorageError then.
+        """
+        waiting = tuple(self._waiting)
+        for first in range(0, len(waiting), BATCH):
+            batch = waiting[first : first + BATCH]
             try:
                 await self._insert(batch)
             except REFUSED:
@@ -124,7 +130,21 @@ class UsageLog:
 
     async def _insert(self, batch: Sequence[Use]) -> None:
         async with self._database.begin() as connection:
-            await connection.execute(insert(requests), [asdict(use) for use in batch])
+            statement, rows = _inserting(connection.dialect, [_fitting(use) for use in batch])
+            await connection.exec_driver_sql(statement, rows)
+
+
+def _inserting(dialect: Dialect, batch: Sequence[Use]) -> tuple[str, list[Any]]:
+    """Return the statement and its rows as the driver takes them: SQLAlchemy's own way costs four times as much."""
+    names, statement = _statement(dialect)
+    values = map(attrgetter(*names), batch)
+    return statement, list(values) if dialect.positional else [dict(zip(names, row, strict=True)) for row in values]
+
+
+@cache
+def _statement(dialect: Dialect) -> tuple[tuple[str, ...], str]:
+    names = tuple(column.name for column in requests.c if column is not requests.c.id)
+    return names, str(insert(requests).compile(dialect=dialect, column_keys=names))
 
 
 @asynccontextmanager
@@ -214,4 +234,6 @@ def _fitting(use: Use) -> Use:
 
 
 def _cut(text: str, length: int) -> str:
+    if len(text) <= length and text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "").encode("utf-8", "replace").decode()[:length]

@@ -34,6 +34,7 @@ from nautilus.web import (
     webhooks,
 )
 from nautilus.web.access import Access
+from nautilus.web.direct import direct
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
@@ -89,6 +90,7 @@ def create_app(
     rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
+    app.router.routes[:0] = direct(transcriptions.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
 
     def core_now() -> Core | None:

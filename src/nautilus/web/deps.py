@@ -11,11 +11,16 @@ from nautilus.errors import NotReadyError
 from nautilus.types import Claim, Priority
 
 
-async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
+def core_of(request: Request) -> Core:
+    """Return the running core. Raises NotReadyError before there is one."""
     core: Core | None = getattr(request.app.state, "core", None)
     if core is None:
         raise NotReadyError
     return core
+
+
+async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
+    return core_of(request)
 
 
 def caller_of(connection: HTTPConnection) -> Caller:

@@ -116,6 +116,7 @@ _FACTS = {
     "codec": "pcm_s16le",
     "speech_seconds": 1.5,
     "snr": 38.2,
+    "bandwidth": 7968.75,
 }
 TOLD: dict[int | str, dict[str, Any]] = {
     200: {

@@ -21,13 +21,13 @@ from nautilus.web.metrics import NO_ROUTE, HttpMeters
 log = structlog.get_logger("nautilus.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-SECURITY_HEADERS: Final = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "x-frame-options": "DENY",
-    "content-security-policy": "frame-ancestors 'none'; base-uri 'none'; object-src 'none'",
-    "cross-origin-opener-policy": "same-origin",
-}
+SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"content-security-policy", b"frame-ancestors 'none'; base-uri 'none'; object-src 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
 """What every answer carries, unless it says otherwise itself."""
 EXPOSED: Final = (
     "x-request-id",
@@ -103,9 +103,8 @@ class SecurityHeaders:
 
         async def send_safe(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
+                told = {name for name, _ in message["headers"]}
+                message["headers"] = [*message["headers"], *(one for one in SECURITY_HEADERS if one[0] not in told)]
             await send(message)
 
         await self._app(scope, receive, send_safe if scope["type"] == "http" else send)

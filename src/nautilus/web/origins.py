@@ -25,6 +25,7 @@ from nautilus.web.access import HARMLESS, refuse
 
 ANY: Final = "*"
 LOCAL: Final = "localhost"
+USUAL_NAMES: Final = frozenset({LOCAL, "127.0.0.1", "[::1]"})
 USUAL_PORTS: Final = (":80", ":443")
 NAMED: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
 """A host with its port, if it has one."""
@@ -92,7 +93,7 @@ def _is_named(host: str, names: frozenset[str]) -> bool:
     if match is None:
         return False
     name = match[1].rstrip(".")
-    return name in names or name == LOCAL or name.endswith(f".{LOCAL}") or _is_loopback_address(name.strip("[]"))
+    return name in names or name in USUAL_NAMES or name.endswith(f".{LOCAL}") or _is_loopback_address(name.strip("[]"))
 
 
 def _is_loopback_address(name: str) -> bool:

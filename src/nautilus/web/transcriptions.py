@@ -1,13 +1,11 @@
 """`POST /v1/audio/transcriptions`, `/v1/audio/translations` and our own `/transcribe`."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, Response
 
 from nautilus.assembly import Core
@@ -19,7 +17,7 @@ from nautilus.web import errors, examples
 from nautilus.web.bill import Bill, billed
 from nautilus.web.deps import CoreDep, claim_of
 from nautilus.web.disconnect import ClientGoneError, EventStream, answered
-from nautilus.web.multipart import read_as_form
+from nautilus.web.multipart import Parts
 from nautilus.web.usage import Used, noted
 from nautilus.wire import native, openai_rest
 from nautilus.wire.forms import TranscriptionForm, read_form
@@ -28,27 +26,26 @@ router = APIRouter(tags=["transcription"])
 
 MAX_FIELD_BYTES = 16 * 1024**2
 """Of one text field; data URLs may be long."""
-MAX_FIELDS = 1000
+MAX_PARTS = 1000
 LONG = 120.0
 """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A form and its file."""
+    """A form and its file, which whoever read it closes."""
 
     form: TranscriptionForm
     file: BinaryIO
-    parsed: FormData
 
 
 @router.post("/v1/audio/transcriptions", openapi_extra=examples.TRANSCRIPTION, responses=examples.TRANSCRIBED)
 async def transcribe(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording, as OpenAI's API does. `stream=true` answers with server-sent events."""
-    upload = await read_upload(request)
+    upload = await read_upload(request, core)
     if upload.form.stream:
         return _streamed(request, upload, core)
-    with _closing(upload):
+    with closing(upload.file):
         transcript = await _hear(request, core, upload)
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
@@ -63,8 +60,8 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
 @router.post("/v1/audio/translations", openapi_extra=examples.TRANSLATION, responses=examples.TRANSCRIBED)
 async def translate(request: Request, core: CoreDep) -> Response:
     """Translate a recording to English, where the model can (Canary models do)."""
-    upload = await read_upload(request)
-    with _closing(upload):
+    upload = await read_upload(request, core)
+    with closing(upload.file):
         transcript = await _hear(request, core, upload, translate_to="en")
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
@@ -75,10 +72,10 @@ async def translate(request: Request, core: CoreDep) -> Response:
 @router.post("/transcribe", openapi_extra=examples.NATIVE, responses=examples.TOLD)
 async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     """Transcribe a recording into Nautilus's own document: words with confidence, audio facts, timings, warnings."""
-    upload = await read_upload(request)
+    upload = await read_upload(request, core)
     if upload.form.stream:
         raise UnsupportedError("stream is for /v1/audio/transcriptions; leave it out here.", "stream")
-    with _closing(upload):
+    with closing(upload.file):
         transcript = await _hear(request, core, upload)
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
@@ -86,34 +83,34 @@ async def transcribe_natively(request: Request, core: CoreDep) -> Response:
         return JSONResponse(native.document(transcript, upload.form.warnings))
 
 
-async def read_upload(request: Request) -> Upload:
+async def read_upload(request: Request, core: Core) -> Upload:
     """Read a multipart form. Raises BadRequestError if it is none or lacks the file."""
     with span("receive"):
-        return await _read_upload(request)
+        return await _read_upload(request, core)
 
 
-async def _read_upload(request: Request) -> Upload:
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("multipart/form-data"):
-        raise BadRequestError("Send the recording as multipart/form-data with the field 'file'.", "file")
-    with read_as_form():
-        parsed = await request.form(max_files=8, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+async def _read_upload(request: Request, core: Core) -> Upload:
+    fields: list[tuple[str, str]] = []
+    files: list[BinaryIO] = []
     try:
-        file = _only_file(parsed)
-        form = read_form((name, value) for name, value in parsed.multi_items() if isinstance(value, str))
+        async for part in Parts(request, at_most=MAX_PARTS):
+            if part.file is None:
+                fields.append((part.name, await part.text(MAX_FIELD_BYTES)))
+            elif part.name == "file":
+                files.append(await part.spooled(core.threads))
+        return Upload(read_form(fields), _only(files))
     except BaseException:
-        _close(parsed)
+        for file in files:
+            file.close()
         raise
-    return Upload(form, file, parsed)
 
 
-def _only_file(parsed: FormData) -> BinaryIO:
-    files = [value for name, value in parsed.multi_items() if isinstance(value, UploadFile) and name == "file"]
+def _only(files: list[BinaryIO]) -> BinaryIO:
     if not files:
         raise BadRequestError("Send the recording as the form field 'file'.", "file")
     if len(files) > 1:
         raise BadRequestError("Send one file in a request; several files are several requests.", "file")
-    return files[0].file
+    return files[0]
 
 
 async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
@@ -178,7 +175,7 @@ def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     task = core.offer.task(form, claim_of(request))
 
     async def produce(emit: openai_rest.EmitText) -> None:
-        with _closing(upload), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
+        with closing(upload.file), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
             told = _Told(emit, form, used, bill)
             try:
                 async with asyncio.timeout(core.settings.request_timeout):
@@ -197,18 +194,3 @@ def _warning_header(warnings: tuple[str, ...]) -> dict[str, str]:
     """Tell warnings to clients of formats that have no place for them."""
     text = " ".join(warnings).encode("ascii", "replace").decode()
     return {"x-nautilus-warning": " ".join(text.split())[:1000]} if warnings else {}
-
-
-@contextmanager
-def _closing(upload: Upload) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        _close(upload.parsed)
-
-
-def _close(parsed: FormData) -> None:
-    """Close the files of a form here and now: Starlette's own way waits for a thread, which may never come."""
-    for _, value in parsed.multi_items():
-        if isinstance(value, UploadFile):
-            value.file.close()
