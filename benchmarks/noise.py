@@ -21,7 +21,7 @@ from nautilus.engines.bundle import read_bundle
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.measure.manifest import read_manifest
 from nautilus.measure.reliability import judge
-from nautilus.types import Options, Waveform, Word
+from nautilus.types import SAMPLE_RATE, Options, Waveform, Word
 
 EMBEDDED = Path(nautilus.resources.__file__).parent / "embedded"
 VOICES = "babble"
@@ -64,7 +64,7 @@ class Ears:
         for waveform, text in clips:
             words = self._engine.transcribe([enhance(waveform, "auto").waveform], Options())[0].words
             kept: tuple[Word, ...] = words
-            if is_doubtful(words):
+            if is_doubtful(words, len(waveform) / SAMPLE_RATE):
                 count.asked += 1
                 kept = spoken(words, waveform)
             count.recordings += 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nautilus.audio.chunk import Window, WindowLimits, in_recording, join
 from nautilus.audio.presence import is_doubtful, spoken
 from nautilus.runtime.lane import Heard, Lane
-from nautilus.types import USUAL, Claim, Level, Options, Word
+from nautilus.types import SAMPLE_RATE, USUAL, Claim, Level, Options, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +145,10 @@ class Hearing:
 
     async def _spoken(self, words: Sequence[Word], window: Window) -> Sequence[Word]:
         """Drop words where nobody speaks; the detector is asked only in doubt, and hears what no cleaning changed."""
-        if not is_doubtful(words):
+        recorded = window.audio if window.recorded is None else window.recorded
+        if not is_doubtful(words, len(recorded) / SAMPLE_RATE):
             return words
         loop = asyncio.get_running_loop()
-        recorded = window.audio if window.recorded is None else window.recorded
         return await loop.run_in_executor(self._threads, spoken, words, recorded)
 
     async def _settle(self, words: list[Word], done: float) -> None:

@@ -1,48 +1,54 @@
 """Whether somebody speaks where a model heard words: models make words of rain, engines and music, too.
 
-Asked only of windows whose words the model itself expects to be wrong, since the detector takes its time and speech
-mostly has surer ones. The thresholds are ones that lose no right word of the sets in `docs/accuracy.md`.
+Two witnesses are heard: the model, by the confidence of its words, and the voice activity detector, which is asked only
+where the model alone does not settle it, since that takes its time. Neither is right by itself: a dog that barks is a
+word that the model is sure of, a sea wave is a voice to the detector. As they err for different reasons, their log-odds
+are added (naive Bayes). The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
 """
 
 from collections.abc import Callable, Sequence
+from math import log
 from typing import Final
 
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
+SURE: Final = 1.35
+"""Sum of the confidences of the two surest words that noise does not have: nobody doubts what has them."""
+BRIEF: Final = 1.0
+"""Seconds; what is shorter is mostly one word, somebody's answer or command …"""
 TRUSTED: Final = 0.6
-"""Mean confidence of words that nobody doubts: the model expects most of them to be right."""
-SURE: Final = 0.7
-"""Confidence of a word that stands for the others."""
-DENSE: Final = 1.2
-"""Words in a second that noise seldom makes."""
-FAINT: Final = 0.3
-"""Where few words have no more confidence, the detector must be sure, too."""
-SPEECH: Final = 0.8
-"""Probability at which the detector is sure."""
-NEAR: Final = 0.3
-"""Probability that it reaches somewhere, and near each of few words without a sure one, be it for 20 ms …"""
+"""… and is not doubted with this confidence."""
+CERTAIN: Final = 0.98
+"""Confidence that no word of noise has; models that cannot tell how sure they are say 1."""
+ENOUGH: Final = -0.3
+"""Log-odds of both witnesses and the logarithm of the words in a second, together, from which on somebody spoke."""
 ANYWHERE: Final = 0.05
-"""… and near each of other words: speech in loud noise has many that the detector hardly hears."""
+"""Probability that the detector must reach near a word: speech in loud noise has many that it hardly hears."""
 REACH: Final = 0.2
 """Seconds around a word that are near."""
+_SUREST: Final = 0.999
+"""No witness is surer."""
 
 
-def is_doubtful(words: Sequence[Word]) -> bool:
-    """Whether the words of a waveform may be none: by the model's own account many are wrong."""
-    return bool(words) and sum(word.confidence for word in words) < TRUSTED * len(words)
+def is_doubtful(words: Sequence[Word], seconds: float) -> bool:
+    """Whether the words of so many seconds may be none, as far as the model can tell."""
+    surest = sorted((word.confidence for word in words), reverse=True)[:2]
+    return bool(surest) and sum(surest) < SURE and surest[0] < (TRUSTED if seconds < BRIEF else CERTAIN)
 
 
 def spoken(
     words: Sequence[Word], waveform: Waveform, detect: Callable[[Waveform], Probabilities] = speech_probabilities
 ) -> tuple[Word, ...]:
     """Return the words of a waveform, in its time, near which somebody speaks."""
-    probabilities = detect(waveform)
-    highest = max(word.confidence for word in words)
-    few = len(words) * SAMPLE_RATE < DENSE * len(waveform) and highest < SURE
-    if probabilities.max(initial=0.0) < (SPEECH if few and highest < FAINT else NEAR):
+    if not len(waveform):
         return ()
-    return tuple(word for word in words if _near(word, probabilities) >= (NEAR if few else ANYWHERE))
+    probabilities = detect(waveform)
+    often = log(len(words) * SAMPLE_RATE / len(waveform))
+    surest = max(word.confidence for word in words)
+    if _log_odds(float(probabilities.max())) + _log_odds(surest) + often < ENOUGH:
+        return ()
+    return tuple(word for word in words if _near(word, probabilities) >= ANYWHERE)
 
 
 def _near(word: Word, probabilities: Probabilities) -> float:
@@ -51,3 +57,8 @@ def _near(word: Word, probabilities: Probabilities) -> float:
         return 1.0
     first = max(0, int((word.start - REACH) / FRAME_SECONDS))
     return float(probabilities[first : int((word.end + REACH) / FRAME_SECONDS) + 1].max(initial=0.0))
+
+
+def _log_odds(probability: float) -> float:
+    inside = min(max(probability, 1 - _SUREST), _SUREST)
+    return log(inside / (1 - inside))

@@ -62,6 +62,6 @@ class Ears:
 
     async def _spoken(self, words: tuple[Word, ...], waveform: Waveform) -> tuple[Word, ...]:
         """Drop words where nobody speaks; the detector is asked only in doubt."""
-        if not is_doubtful(words):
+        if not is_doubtful(words, len(waveform) / SAMPLE_RATE):
             return words
         return await asyncio.get_running_loop().run_in_executor(self.threads, spoken, words, waveform)
