@@ -18,9 +18,9 @@ from typing import BinaryIO, Final
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
-from nautilus.audio.enhance import enhance
+from nautilus.audio.enhance import choose, enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
-from nautilus.audio.quality import Quality
+from nautilus.audio.quality import Quality, measure
 from nautilus.audio.sandbox import Recording, Sandbox
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
@@ -32,6 +32,8 @@ from nautilus.segments import segments_of
 from nautilus.traces.trace import NOWHERE, here, span
 from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Priority, Timings, Transcript, Waveform
 
+SHORT: Final = 10.0
+"""Seconds of a recording that are measured without a thread."""
 LONG_LEASE: Final = 0.01
 """Seconds that a model is waited for before it is worth a span: mostly it is in memory, at once."""
 
@@ -127,12 +129,14 @@ class Pipeline:
     async def _windows(self, recording: Recording | PlainRecording, preparing: "Preparing") -> AsyncIterator[Window]:
         """Read a recording to its end and yield its windows as they are complete."""
         while (block := await _next_block(recording, preparing)) is not None:
+            is_whole = recording.at_end and not preparing.seconds
             preparing.seconds += len(block) / SAMPLE_RATE
             if preparing.seconds > self._limits.max_seconds:
                 raise AudioTooLongError(self._limits.max_seconds)
             if recording.at_end and preparing.seconds < self._limits.min_seconds:
                 break
-            for window in await self._prepared(preparing, partial(preparing.add, block, recording.at_end)):
+            add = partial(preparing.add, block, recording.at_end)
+            for window in await self._prepared(preparing, add, whole=block if is_whole else None):
                 yield window
         if preparing.seconds < self._limits.min_seconds:
             raise AudioTooShortError(preparing.seconds, self._limits.min_seconds)
@@ -140,15 +144,19 @@ class Pipeline:
             for window in await self._prepared(preparing, preparing.finish):
                 yield window
 
-    async def _prepared(self, preparing: "Preparing", prepare: Callable[[], list[Window]]) -> list[Window]:
+    async def _prepared(
+        self, preparing: "Preparing", prepare: Callable[[], list[Window]], whole: Waveform | None = None
+    ) -> list[Window]:
         with span("enhance", {"nautilus.level": preparing.level}) as enhancing:
-            windows = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+            windows = None if whole is None else preparing.at_once(whole)
+            if windows is None:
+                windows = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
             enhancing.note({"nautilus.windows": len(windows)})
         return windows
 
 
 class Preparing:
-    """What one recording goes through before the model. Blocking; called from one thread at a time."""
+    """What one recording goes through before the model. Blocking but for `at_once`; in one thread at a time."""
 
     def __init__(self, task: Task, info: EngineInfo) -> None:
         self.seconds = 0.0
@@ -161,12 +169,30 @@ class Preparing:
         """Whether all windows have been given."""
         self.level: Level = task.level
         limits = utterance_limits(info.max_seconds) if info.utterances else WindowLimits(info.max_seconds)
+        self._longest = limits.max_seconds
         self._planner = Planner(replace(limits, remove_silence=task.level == "high"))
 
     @property
     def speech_seconds(self) -> float:
         """Seconds that the model was given."""
         return self._planner.speech_seconds
+
+    def at_once(self, recording: Waveform) -> list[Window] | None:
+        """Return the windows of a recording that is short and needs no cleaning; None of any other.
+
+        It does not block: to measure a few seconds takes less than to have a thread do it.
+        """
+        if self.seconds > min(SHORT, self._longest):
+            return None
+        started = time.perf_counter()
+        if self.level != "none":
+            self.quality = measure(recording)
+            if self.level != "auto" or choose(self.quality) != "none":
+                return None
+        self.finished = True
+        windows = self._planner.whole(recording)
+        self.enhance_seconds += time.perf_counter() - started
+        return windows
 
     def add(self, block: Waveform, is_last: bool) -> list[Window]:
         """Return the windows that the next block completes, cleaned; after the last block, all that are left."""
