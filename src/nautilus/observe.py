@@ -79,6 +79,7 @@ class Lines(structlog.WriteLogger):
 
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 SHORT_SECONDS: Final = (0.001, 0.0025, *SECONDS[:11])
+LATE_SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
@@ -183,7 +184,7 @@ class Meters:
     """Seconds of recordings transcribed."""
     streams: StreamMeters = field(default_factory=StreamMeters)
     jobs: JobMeters = field(default_factory=JobMeters)
-    loop_lag: Histogram = field(default_factory=lambda: Histogram(SHORT_SECONDS))
+    loop_lag: Histogram = field(default_factory=lambda: Histogram(LATE_SECONDS))
     """Seconds by which the event loop came late."""
 
 
