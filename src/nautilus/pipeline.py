@@ -182,12 +182,12 @@ class Preparing:
 
         It does not block: to measure a few seconds takes less than to have a thread do it.
         """
-        if self.seconds > min(SHORT, self._longest):
+        if self.seconds > min(SHORT, self._longest) or self.level not in ("none", "auto"):
             return None
         started = time.perf_counter()
-        if self.level != "none":
+        if self.level == "auto":
             self.quality = measure(recording)
-            if self.level != "auto" or choose(self.quality) != "none":
+            if choose(self.quality) != "none":
                 return None
         self.finished = True
         windows = self._planner.whole(recording)

@@ -36,6 +36,19 @@ async def test_what_was_added_is_written_soon(database: Database) -> None:
             await asyncio.sleep(0.01)
 
 
+async def test_what_comes_while_it_writes_is_for_the_next_time(database: Database) -> None:
+    usage = UsageLog(database)
+    usage.add(USE)
+    async with asyncio.TaskGroup() as tasks:
+        writing = tasks.create_task(usage.write())
+        await asyncio.sleep(0)  # it has begun
+        usage.add(USE)
+        await writing
+        assert await count(database) == 1
+        await usage.write()
+    assert await count(database) == 2
+
+
 async def test_days_end_at_midnight_utc(database: Database) -> None:
     usage = UsageLog(database)
     for at in (MIDNIGHT - 0.001, MIDNIGHT, MIDNIGHT + 86399.999, MIDNIGHT + 86400):
