@@ -16,6 +16,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits
 
 import confidence
+import keywords
 import long_recordings
 import noise
 import word_times
@@ -140,6 +141,11 @@ def times(speech: Path, work: Path, report: Report) -> None:
     report.add(word_times.section(speech, work))
 
 
+def boosts(speech: Path, work: Path, report: Report) -> None:
+    """Say what keywords bring back, and what they cost."""
+    report.add(keywords.section(speech, work))
+
+
 MEASUREMENTS = {
     "preprocessing": preprocessing,
     "denoisers": denoisers,
@@ -147,8 +153,9 @@ MEASUREMENTS = {
     "long": longs,
     "times": times,
     "confidence": confidences,
+    "keywords": boosts,
 }
-"""In the order of the docs: `preprocessing.md` has the first two, `accuracy.md` the others."""
+"""In the order of the docs: `preprocessing.md` has the first two, `keywords.md` the last, `accuracy.md` the others."""
 
 
 def main() -> None:
