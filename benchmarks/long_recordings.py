@@ -132,12 +132,9 @@ def section(speech: Path, work: Path) -> str:
         for cut in (False, True)
     )
     names = ", ".join("none" if pause == "0" else pause.replace("mixed", "mixed pauses") for pause in asked.pauses)
-    lines = [f"| set | windows of 30 s: {names} | of utterances: {names} |\n|---|---|---|\n"]
+    lines = [f"| set | windows of 30 s: {names}; all | of utterances: {names}; all |\n|---|---|---|\n"]
     for name in dict.fromkeys(one.set for one in by_window):
-        cells = [
-            ", ".join(f"{one.result.loss:+.1f}" for one in found if one.set == name)
-            for found in (by_window, by_utterance)
-        ]
+        cells = [losses([one.result for one in found if one.set == name]) for found in (by_window, by_utterance)]
         lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |\n")
     late = {
         name: max(100 * one.result.shifted(LATE) for one in by_utterance if one.set == name)
@@ -147,6 +144,13 @@ def section(speech: Path, work: Path) -> str:
     return (
         asyncio.run(leads(speech, work / "leads")) + "\n" + "".join(lines) + f"\nLater by {LATE} s: {told} at most.\n"
     )
+
+
+def losses(results: Sequence[Wholeness]) -> str:
+    """Say what each recording costs, and all together."""
+    words = sum(one.words for one in results)
+    all_of_them = 100 * sum(one.errors_whole - one.errors_alone for one in results) / max(1, words)
+    return f"{', '.join(f'{one.loss:+.1f}' for one in results)}; {all_of_them:+.2f}"
 
 
 def _settings(home: Path, utterances: bool | None = None) -> Settings:
