@@ -21,7 +21,6 @@ from nautilus.access.fixed import read_keys
 from nautilus.access.keyring import Keyring
 from nautilus.access.limits import Limiter, open_limiter
 from nautilus.access.secrets import ClientSecrets
-from nautilus.audio.quality import warm_up
 from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
@@ -183,7 +182,6 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
         _threads(cores(), "jobs") as job_threads,
         _threads(1, "listen") as listening,
     ):
-        threads.submit(warm_up)  # while a process loads the model
         async with (
             _open_tracer(settings.traces) as traces,
             open_sandbox(settings.decode) as sandbox,

@@ -16,6 +16,8 @@ from functools import partial
 from math import inf
 from typing import BinaryIO, Final
 
+import numpy as np
+
 from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import choose, enhance
@@ -82,8 +84,15 @@ class Pipeline:
         self._limits = limits
         self._heard = heard
         """Seconds of recordings transcribed."""
+        self._warm = False
+        """Whether what measures recordings is there at once."""
         self.requests = requests or Requests()
         """Those that are being heard, here or in another pipeline that shares this."""
+
+    def warm_up(self) -> None:
+        """Import what measures recordings, which takes a third of a second; called from a thread."""
+        measure(np.zeros(SAMPLE_RATE, np.float32))
+        self._warm = True
 
     async def transcribe(
         self, file: BinaryIO, task: Task, emit: Emit = _ignore, earlier: Earlier | None = None
@@ -148,9 +157,10 @@ class Pipeline:
         self, preparing: "Preparing", prepare: Callable[[], list[Window]], whole: Waveform | None = None
     ) -> list[Window]:
         with span("enhance", {"nautilus.level": preparing.level}) as enhancing:
-            windows = None if whole is None else preparing.at_once(whole)
+            windows = preparing.at_once(whole) if whole is not None and self._warm else None
             if windows is None:
                 windows = await asyncio.get_running_loop().run_in_executor(self._threads, prepare)
+                self._warm = self._warm or preparing.quality is not None
             enhancing.note({"nautilus.windows": len(windows)})
         return windows
 

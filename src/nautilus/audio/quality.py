@@ -69,11 +69,6 @@ def measure(waveform: Waveform) -> Quality:
     )
 
 
-def warm_up() -> None:
-    """Import and make what the first recording would wait for, a third of a second."""
-    measure(np.zeros(SAMPLE_RATE, np.float32))
-
-
 def speech_level(waveform: Waveform) -> float:
     """Measure the level of what is loud enough to be speech, dB full scale, for a waveform without DC."""
     return _loudness(_powers(_spread(waveform, FRAME, _MAX_FRAMES), 0.0)) if len(waveform) else SILENCE_DB

@@ -127,6 +127,7 @@ async def _load(core: Core, on_failure: Callable[[NautilusError], None], loaded:
         on_failure(error)
     finally:
         loaded.set()
+        core.threads.submit(core.pipeline.warm_up)  # not earlier: the model's process needs both cores to start
 
 
 async def _work(core: Core, on_failure: Callable[[NautilusError], None], loaded: asyncio.Event) -> None:
