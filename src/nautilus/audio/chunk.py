@@ -83,7 +83,7 @@ class Window:
 def in_recording(word: Word, window: Window) -> Word:
     """Return a word of a window with the times that it has in the recording."""
     start, end = window.time_map.to_recording(word.start), window.time_map.to_recording(word.end)
-    return replace(word, start=start, end=max(start, end))
+    return word if (start, end) == (word.start, word.end) else replace(word, start=start, end=max(start, end))
 
 
 class Planner:

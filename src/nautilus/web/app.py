@@ -34,7 +34,7 @@ from nautilus.web import (
     webhooks,
 )
 from nautilus.web.access import Access
-from nautilus.web.direct import direct
+from nautilus.web.direct import Direct
 from nautilus.web.exposition import Exposition
 from nautilus.web.metrics import HttpMeters
 from nautilus.web.middleware import EXPOSED, BodyLimit, RequestContext, SecurityHeaders
@@ -90,12 +90,12 @@ def create_app(
     rooms = (transcriptions, jobs, uploads, webhooks, usage, stream, realtime, client_secrets, models, admin, ops, page)
     for room in rooms:
         app.include_router(room.router)
-    app.router.routes[:0] = direct(transcriptions.router)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
 
     def core_now() -> Core | None:
         return getattr(app.state, "core", None)
 
+    app.add_middleware(Direct, router=transcriptions.router, core=core_now)  # the innermost
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, limits=settings.http)
     required = keys_required(settings.access, settings.host)
     app.add_middleware(Access, settings=settings, core=core_now, required=required)
     app.openapi = describe(app, required=required)  # type: ignore[method-assign]  # FastAPI's own way to extend it

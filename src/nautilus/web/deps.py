@@ -11,16 +11,11 @@ from nautilus.errors import NotReadyError
 from nautilus.types import Claim, Priority
 
 
-def core_of(request: Request) -> Core:
-    """Return the running core. Raises NotReadyError before there is one."""
+async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
     core: Core | None = getattr(request.app.state, "core", None)
     if core is None:
         raise NotReadyError
     return core
-
-
-async def _core(request: Request) -> Core:  # not `def`: FastAPI would send that through a thread
-    return core_of(request)
 
 
 def caller_of(connection: HTTPConnection) -> Caller:

@@ -1,7 +1,7 @@
 """What happens around every request: an id, a bounded body, its time, one log line. Pure ASGI."""
 
 import asyncio
-import os
+import random
 import re
 import time
 from typing import Final
@@ -62,7 +62,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{os.urandom(16).hex()}"
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{random.getrandbits(128):032x}"
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
