@@ -29,6 +29,10 @@ SILENCE: Final = 0.7
 """Seconds after which the server ends an utterance, as it is unless it was set otherwise."""
 PATIENCE: Final = 30.0
 """Seconds that the last answers may take."""
+SPREAD: Final = 3.0
+"""Seconds within which the speakers begin."""
+GOLDEN: Final = 0.618034
+"""Multiples of it are spread evenly: no two speakers are whole pieces apart, or all their pieces would come at once."""
 
 
 @dataclass(slots=True)
@@ -82,7 +86,7 @@ async def _round(server: Target, waveforms: Sequence[Waveform], streams: int, se
         for number in range(streams):
             # Speakers don't start together, and don't say the same.
             order = [*waveforms[number % len(waveforms) :], *waveforms[: number % len(waveforms)]]
-            begin = number * 1.7 % 3.0
+            begin = SPREAD * (number * GOLDEN % 1)
             tasks.create_task(_stream(server, _script(order, seconds), begin, result), name=f"stream {number}")
     return result
 

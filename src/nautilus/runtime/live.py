@@ -41,6 +41,8 @@ who wait keeps those who come meanwhile waiting, the next one is longer still, a
 steps although there is time for everybody."""
 FEWEST = 2
 """Chunks in one step, if so many wait, however long it takes."""
+AT_ONCE = 4
+"""Streams that are told what was heard in one round of the event loop."""
 NOTHING = np.zeros(0, np.float32)
 
 
@@ -128,9 +130,7 @@ class Stepper:
             self._alone_now = self._alone_now and not turns[0].alone
         self._meters.step_streams.add(len(turns))
         self._meters.step_seconds.add(loop.time() - started)
-        for turn, live in zip(turns, heard, strict=True):
-            if not turn.result.done():
-                turn.result.set_result(live)
+        _answer(list(zip(turns, heard, strict=True)))
 
     def close(self) -> None:
         """Tell everyone who waits that nothing more is heard."""
@@ -267,6 +267,18 @@ def check_wait(wait: float, info: EngineInfo) -> None:
 def _seen(future: asyncio.Future[Live | None]) -> None:
     if not future.cancelled():
         future.exception()
+
+
+def _answer(answers: Sequence[tuple[Turn, Live | None]]) -> None:
+    """Tell some streams what was heard, and the others in the event loop's next rounds.
+
+    What a stream makes of it takes about a millisecond, and all else would wait until a whole step's streams are done.
+    """
+    for turn, live in answers[:AT_ONCE]:
+        if not turn.result.done():
+            turn.result.set_result(live)
+    if len(answers) > AT_ONCE:
+        asyncio.get_running_loop().call_soon(_answer, answers[AT_ONCE:])
 
 
 def _fail(turn: Turn, error: EngineError) -> None:
