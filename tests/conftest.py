@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import structlog
 import uvicorn
 
 import nautilus.resources
@@ -29,6 +30,14 @@ from nautilus.web.protocols import ServerConfig
 from tests.engines.models import TinyModels
 from tests.storage.postgres import Postgres, running_postgres
 from tests.storage.s3 import running_s3
+
+# By itself structlog shows errors with all their variables: seconds in which a server under test answers nobody.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 ROOT = Path(__file__).parent.parent
 
