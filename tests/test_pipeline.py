@@ -1,6 +1,8 @@
 """The walk from a recording to its transcript, with real decoding and a model that is easy to predict."""
 
+import asyncio
 import io
+import wave
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -11,7 +13,7 @@ from nautilus.engines.fake import FakeEngine
 from nautilus.errors import AudioTooLongError, AudioTooShortError, BadAudioError, UnsupportedError
 from nautilus.hearing import AudioLimits, Earlier, Piece, Task
 from nautilus.settings import Settings
-from nautilus.types import Hypothesis, Options, Transcript, Waveform
+from nautilus.types import Hypothesis, Level, Options, Transcript, Waveform
 from tests.conftest import fake_engine
 from tests.web.clips import spoken, wav
 
@@ -20,6 +22,15 @@ from tests.web.clips import spoken, wav
 async def core(settings: Settings) -> AsyncIterator[Core]:
     async with assemble(settings, fake_engine) as running:
         yield running
+
+
+def noise(seconds: float) -> bytes:
+    """Return a WAV file of hiss, which is worth cleaning."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as output:
+        output.setparams((1, 2, 16_000, 0, "NONE", ""))
+        output.writeframes(np.random.default_rng(0).normal(0, 3000, round(seconds * 16_000)).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 async def hear(core: Core, audio: bytes, task: Task | None = None) -> Transcript:
@@ -32,6 +43,32 @@ async def test_a_short_recording_is_heard_at_once(core: Core) -> None:
     assert (transcript.model, transcript.language) == ("fake", "en")
     assert (transcript.audio.duration, transcript.audio.sample_rate) == (3.0, 8000)
     assert transcript.timings.decode > 0
+
+
+@pytest.mark.parametrize("level", ["none", "low", "medium", "high", "auto"])
+@pytest.mark.parametrize("recording", ["clean", "noisy", "long"])
+async def test_what_is_measured_without_a_thread_comes_to_the_same(core: Core, level: Level, recording: str) -> None:
+    audio = {"clean": spoken(1), "noisy": noise(3.0), "long": spoken(4)}[recording]
+    before = await hear(core, audio, Task(core.default_model, level=level))
+    await asyncio.get_running_loop().run_in_executor(core.threads, core.pipeline.warm_up)
+    after = await hear(core, audio, Task(core.default_model, level=level))
+    assert (before.text, before.words, before.audio) == (after.text, after.words, after.audio)
+
+
+async def test_a_short_recording_that_needs_no_cleaning_needs_no_thread(core: Core) -> None:
+    core.pipeline.warm_up()
+    core.threads.shutdown()
+    assert (await hear(core, spoken(1))).text
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await hear(core, noise(3.0))
+
+
+async def test_quality_is_told_of_what_was_measured(core: Core) -> None:
+    facts = (await hear(core, wav(2))).audio
+    assert facts.bandwidth == pytest.approx(220, abs=100)
+    assert facts.snr is not None
+    unmeasured = (await hear(core, wav(2), Task(core.default_model, level="none"))).audio
+    assert (unmeasured.bandwidth, unmeasured.snr) == (None, None)
 
 
 async def test_a_recording_of_exactly_one_block_is_heard_to_its_end(core: Core) -> None:

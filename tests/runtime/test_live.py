@@ -11,7 +11,7 @@ from nautilus.engines.base import EngineInfo, Live
 from nautilus.observe import LaneMeters
 from nautilus.runtime.ears import Ears
 from nautilus.runtime.lane import Heard
-from nautilus.runtime.live import Stepper, Turn, fitting
+from nautilus.runtime.live import AT_ONCE, Stepper, Turn, fitting
 from nautilus.runtime.places import Places, room
 from nautilus.runtime.streams import Step, StreamTable
 from nautilus.types import Hypothesis, Options, Waveform
@@ -122,6 +122,21 @@ async def test_who_hangs_up_within_a_step_leaves_no_state_behind(steps_before: i
         for worker in working:
             worker.cancel()
     assert places.open.total() == 0
+
+
+async def test_who_shares_a_step_is_told_a_few_at_a_time_so_that_others_come_in_between() -> None:
+    async def hear(steps: Sequence[Step], sounds: Sequence[Waveform]) -> list[Live | None]:
+        del steps
+        return [NOTHING for _ in sounds]
+
+    stepper = Stepper(hear, INFO, Places(room({}, 1, 1.0, 0, on_cpu=True)), asyncio.Event(), LaneMeters())
+    told = [stepper.put(Step(number, 0.5, first=True, cut=False, last=False), SOUND) for number in range(3 * AT_ONCE)]
+    await stepper.run(stepper.take())
+    seen: list[int] = []
+    while not seen or seen[-1] < len(told):
+        seen.append(sum(one.done() for one in told))
+        await asyncio.sleep(0)
+    assert seen == [AT_ONCE, 2 * AT_ONCE, 3 * AT_ONCE]
 
 
 def turns_of(*seconds: float) -> list[Turn]:

@@ -168,6 +168,11 @@ def test_files_keep_their_names_in_any_script(client: httpx.Client) -> None:
     assert [file["name"].replace("%22", '"') for file in listed] == names
 
 
+def test_a_body_that_is_neither_form_nor_json_is_told_what_to_be(client: httpx.Client) -> None:
+    refused = client.post(JOBS, content=b"x", headers={"content-type": "text/plain"})
+    assert "multipart/form-data, or addresses as JSON" in refused.json()["error"]["message"]
+
+
 def test_a_body_that_is_cut_is_refused(client: httpx.Client) -> None:
     head = {"content-type": "multipart/form-data; boundary=x"}
     body = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'

@@ -85,6 +85,11 @@ async def test_bad_fields_are_named(client: httpx.AsyncClient, field: str, value
     assert (response.status_code, error(response)["param"]) == (400, field)
 
 
+async def test_a_second_file_is_refused(client: httpx.AsyncClient) -> None:
+    refused = await client.post(PATH, files=[("file", wav(1)), ("file", wav(1))])
+    assert (refused.status_code, error(refused)["message"][:13]) == (400, "Send one file")
+
+
 async def test_a_form_without_a_file_is_told_so(client: httpx.AsyncClient) -> None:
     for response in (
         await client.post(PATH, data={"model": "whisper-1"}),

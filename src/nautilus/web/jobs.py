@@ -164,6 +164,8 @@ async def _received(request: Request, core: Core, arrival: Arrival) -> JobForm:
     loop = asyncio.get_running_loop()
     if request.headers.get("content-type", "").startswith("application/json"):
         return await loop.run_in_executor(core.threads, _read_json, await _body(request))
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise BadRequestError("Send the files as multipart/form-data, or addresses as JSON.", "file")
     fields: list[tuple[str, str]] = []
     async for part in Parts(request):
         if part.file is not None and part.name in ("file", "file[]", "files", "files[]"):

@@ -26,6 +26,7 @@ from nautilus.web.access import HARMLESS, refuse
 ANY: Final = "*"
 LOCAL: Final = "localhost"
 USUAL_NAMES: Final = frozenset({LOCAL, "127.0.0.1", "[::1]"})
+"""Of the loopback; others of its addresses are read, which takes ten times as long."""
 USUAL_PORTS: Final = (":80", ":443")
 NAMED: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?")
 """A host with its port, if it has one."""

@@ -97,6 +97,7 @@ async def _read_upload(request: Request, core: Core) -> Upload:
             if part.file is None:
                 fields.append((part.name, await part.text(MAX_FIELD_BYTES)))
             elif part.name == "file":
+                _check_first(files)
                 files.append(await part.spooled(core.threads))
         return Upload(read_form(fields), _only(files))
     except BaseException:
@@ -105,11 +106,15 @@ async def _read_upload(request: Request, core: Core) -> Upload:
         raise
 
 
+def _check_first(files: list[BinaryIO]) -> None:
+    """Refuse a second file before it is read."""
+    if files:
+        raise BadRequestError("Send one file in a request; several files are several requests.", "file")
+
+
 def _only(files: list[BinaryIO]) -> BinaryIO:
     if not files:
         raise BadRequestError("Send the recording as the form field 'file'.", "file")
-    if len(files) > 1:
-        raise BadRequestError("Send one file in a request; several files are several requests.", "file")
     return files[0]
 
 
