@@ -14,7 +14,7 @@ import pytest
 
 from nautilus.engines.base import Engine, Live, Report
 from nautilus.engines.fake import FakeEngine
-from nautilus.errors import EngineError, ModelLoadError, OverloadedError, UnsupportedError
+from nautilus.errors import EngineError, ModelDiedError, ModelLoadError, OverloadedError, UnsupportedError
 from nautilus.runtime.calibrate import MANY, Sizing
 from nautilus.runtime.isolated import ModelProcess as Process
 from nautilus.runtime.isolated import Supervisor, open_isolated_lane
@@ -72,6 +72,10 @@ def load_once(mark: Path, report: Report) -> Engine:
 def die(report: Report) -> Engine:
     del report
     os._exit(3)
+
+
+async def kill(process: Process) -> None:
+    process.kill()
 
 
 def job(tmp_path: Path, kind: type[FakeEngine] = Mortal) -> Job:
@@ -154,6 +158,24 @@ async def test_a_process_killed_from_outside_costs_nobody_anything(tmp_path: Pat
         first.kill()
         assert [len(one.words) for one in (await supervisor.transcribe([clip(2)], Options())).hypotheses] == [2]
         assert supervisor.process is not first
+    finally:
+        supervisor.end()
+
+
+async def test_who_waits_behind_a_suspect_that_kills_once_more_is_heard(tmp_path: Path) -> None:
+    supervisor = Supervisor(job(tmp_path), await Process.start(job(tmp_path), lambda _: None))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            both = asyncio.gather(
+                supervisor.transcribe([clip(1, POISON)], Options()),
+                supervisor.transcribe([clip(2)], Options()),
+                return_exceptions=True,
+            )
+            tasks.create_task(kill(supervisor.process))  # with both in it
+            guilty, innocent = await both
+        assert isinstance(guilty, ModelDiedError)
+        assert not isinstance(innocent, BaseException)
+        assert [len(one.words) for one in innocent.hypotheses] == [2]
     finally:
         supervisor.end()
 

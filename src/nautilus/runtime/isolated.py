@@ -68,30 +68,26 @@ class Supervisor:
         """Have a batch heard. Raises EngineError if it can't be."""
         while self._suspects:
             await self._no_suspects.wait()
-        process = self.process
         try:
-            return await process.transcribe(batch, options)
+            return await self.process.transcribe(batch, options)
         except DiedError:
-            return await self._again(process, batch, options)
+            return await self._again(batch, options)
 
     async def take_steps(self, steps: Sequence[Step], sounds: Sequence[Waveform]) -> Sequence[Live | None]:
         """Take a step in many streams; None for each whose state died with a process."""
-        process = self.process
         try:
-            return await process.take_steps(steps, sounds)
+            return await self.process.take_steps(steps, sounds)
         except DiedError:
             async with self._alone:
-                if self.process is process:
-                    await self._restart()
+                await self._revive()
             return [None] * len(steps)
 
-    async def _again(self, dead: "ModelProcess", batch: Sequence[Waveform], options: Options) -> Answer:
+    async def _again(self, batch: Sequence[Waveform], options: Options) -> Answer:
         self._suspects += 1
         self._no_suspects.clear()
         try:
             async with self._alone:
-                if self.process is dead:
-                    await self._restart()
+                await self._revive()
                 return await self.process.transcribe(batch, options)
         except DiedError:
             raise ModelDiedError(DIED) from None
@@ -100,7 +96,9 @@ class Supervisor:
             if not self._suspects:
                 self._no_suspects.set()
 
-    async def _restart(self) -> None:
+    async def _revive(self) -> None:
+        if not self.process.lost:
+            return  # another batch that was in the last one has seen to it
         self.process.end()
         log.error("the model's process died and is started again", exit_code=self.process.exit_code)
         self.restarts.add()
@@ -122,6 +120,8 @@ class ModelProcess:
         self._control, theirs = socket.socketpair()
         self._control.settimeout(0)
         self._idle: list[Desk] = []
+        self.lost = False
+        """Whether somebody has waited in vain for an answer of it."""
         with theirs:
             self._process = protocol.start(theirs.fileno())
         self.ready: protocol.Ready
@@ -152,6 +152,13 @@ class ModelProcess:
 
     async def _ask(self, sounds: Sequence[Waveform], about: Options | tuple[Step, ...]) -> bytes:
         """Get the answer of a desk; at most as many at once as there are workers."""
+        try:
+            return await self._at_desk(sounds, about)
+        except DiedError:
+            self.lost = True
+            raise
+
+    async def _at_desk(self, sounds: Sequence[Waveform], about: Options | tuple[Step, ...]) -> bytes:
         if not self._idle:
             raise DiedError  # its desks went with those who died at them
         desk = self._idle.pop()
