@@ -179,6 +179,7 @@ def test_a_job_outlives_a_full_disk(tmp_path: Path, place: dict[str, str], recor
         assert result(server, job) == expected
 
 
+@pytest.mark.timeout(180)
 def test_a_job_can_be_cancelled_while_it_runs_and_tried_again(
     tmp_path: Path, place: dict[str, str], recording: Path
 ) -> None:

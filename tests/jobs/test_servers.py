@@ -52,9 +52,18 @@ async def test_one_that_signed_off_is_taken_over_from_at_once(database: Database
     clock, recovery = Clock(), Recovery()
     one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
     await one.tick(recovery)
-    await one.sign_off()
+    await one.sign_off(had_jobs=True)
     await other.tick(recovery)
     assert recovery.of == [one.id]
+
+
+async def test_one_that_had_no_jobs_leaves_nothing_to_take_over(database: Database) -> None:
+    clock, recovery = Clock(), Recovery()
+    one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
+    await one.tick(recovery)
+    await one.sign_off(had_jobs=False)
+    await other.tick(recovery)
+    assert recovery.of == []
 
 
 @pytest.fixture
@@ -80,7 +89,7 @@ async def test_a_takeover_that_fails_is_done_again(database: Database) -> None:
     clock, recovery = Clock(), Recovery(fails=1)
     one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
     await one.tick(recovery)
-    await one.sign_off()
+    await one.sign_off(had_jobs=True)
     with pytest.raises(ConnectionError):
         await other.tick(recovery)
     await other.tick(recovery)

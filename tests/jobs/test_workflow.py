@@ -104,6 +104,34 @@ async def test_the_same_job_is_done_once_however_often_it_is_enqueued(tmp_path: 
     assert script.begun == 1
 
 
+async def test_where_there_are_no_jobs_nothing_is_started(tmp_path: Path) -> None:
+    async with working(tmp_path, Script()) as workflows:
+        assert (await workflows.find_broken(), await workflows.forget(time.time())) == (set(), 0)
+        assert not workflows.started
+    assert not (tmp_path / "workflows.db").exists()
+
+
+async def test_many_jobs_at_once_start_it_once_whoever_leaves_meanwhile(tmp_path: Path) -> None:
+    script = Script(*[Outcome(left=False)] * 3)
+    async with working(tmp_path, script) as workflows:
+        first = asyncio.gather(workflows.start())
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(*(workflows.enqueue(job(name)) for name in "abc"))
+        for _ in "abc":
+            assert await script.finished.get() is None
+
+
+async def test_a_database_that_cannot_be_used_at_first_is_tried_again(tmp_path: Path) -> None:
+    script, folder = Script(Outcome(left=False)), tmp_path / "later"
+    async with working(folder, script) as workflows:
+        with pytest.raises(StorageError, match="cannot be used"):
+            await workflows.enqueue(job("a"))
+        folder.mkdir()
+        await workflows.enqueue(job("a"))
+        assert await script.finished.get() is None
+
+
 async def test_what_lasts_longer_than_patience_is_given_up_with_its_reason(tmp_path: Path) -> None:
     script = Script(Outcome(left=True, fault=AWAY))
     async with working(tmp_path, script) as workflows:
@@ -119,6 +147,7 @@ async def test_a_job_whose_steps_cannot_be_written_down_breaks_off_and_can_be_en
 
     script = Script(Outcome(left=True), Outcome(left=False))
     async with working(tmp_path, script) as workflows:
+        await workflows.start()
         with monkeypatch.context() as patched:
             patched.setattr(_get_dbos_instance()._sys_db, "record_operation_result", full)
             await workflows.enqueue(job("a"))
@@ -129,6 +158,7 @@ async def test_a_job_whose_steps_cannot_be_written_down_breaks_off_and_can_be_en
     script.hangs = True
     script.advanced.clear()
     async with working(tmp_path, script) as workflows:  # a server that was started again knows it too
+        await workflows.start()
         assert await workflows.find_broken() == {"a"}
         await workflows.enqueue(replace(job("a"), runs=1))
         await script.advanced.wait()

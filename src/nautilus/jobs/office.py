@@ -56,7 +56,7 @@ REQUEUE_EVERY = 60.0
 TAKE_UP_EVERY = 5.0
 """Seconds between two tries to take up what broke off."""
 COUNT_EVERY = 5.0
-"""Seconds between two counts of all servers' jobs."""
+"""Seconds between two counts of all servers' jobs; a server that had none yet helps from then on."""
 WORKFLOWS_KEPT = 24 * 3600.0
 """Seconds that DBOS remembers a workflow that has ended: nothing asks for it."""
 SWEEP_EVERY = 600.0
@@ -158,6 +158,7 @@ class Office:
             bring = partial(fetch, outside, at_most=needs.outside.max_bytes or needs.max_bytes)
             books = Books(records, runs, place.blobs, kept, needs.threads, needs.meters, needs.traces)
             runner = Runner(books, needs.pipeline, needs.plan, bring, limits)
+            workflows: Workflows | None = None
             try:
                 url = workflow_url(needs.storage)
                 async with open_workflows(url, servers.id, runner, limits, needs.threads) as workflows:
@@ -166,13 +167,13 @@ class Office:
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(servers.live(workflows.recover), name="show signs of life")
                         tasks.create_task(courier.run(), name="send webhooks")
-                        tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, records, needs.meters)))
+                        tasks.create_task(_again("count jobs", COUNT_EVERY, partial(_count, self._jobs, needs.meters)))
                         tasks.create_task(_again("forget workflows", SWEEP_EVERY, partial(_forget, workflows)))
                         tasks.create_task(_again("take up what broke off", TAKE_UP_EVERY, self._jobs.take_up))
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = self._letters = None
-                await _leave(servers)
+                await _leave(servers, had_jobs=workflows is not None and workflows.started)
         raise AssertionError
 
     async def _promise(self, connection: AsyncConnection, job: Job) -> None:
@@ -229,8 +230,8 @@ async def _again(what: str, every: float, work: Callable[[], Awaitable[None]]) -
         await asyncio.sleep(every)
 
 
-async def _count(records: Records, meters: JobMeters) -> None:
-    counted = await records.count()
+async def _count(jobs: Jobs, meters: JobMeters) -> None:
+    counted = await jobs.take_part()
     meters.waiting, meters.running = counted.get("queued", 0), counted.get("processing", 0)
 
 
@@ -238,8 +239,8 @@ async def _forget(workflows: Workflows) -> None:
     await workflows.forget(time.time() - WORKFLOWS_KEPT)
 
 
-async def _leave(servers: Servers) -> None:
+async def _leave(servers: Servers, *, had_jobs: bool) -> None:
     try:
-        await asyncio.shield(servers.sign_off())
+        await asyncio.shield(servers.sign_off(had_jobs=had_jobs))
     except StorageError as error:
         log.warning("could not sign off: the database is away", reason=str(error))

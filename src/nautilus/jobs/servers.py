@@ -70,10 +70,14 @@ class Servers:
                 await connection.execute(sa.delete(servers).where(servers.c.id.in_(dead)))
         return dead
 
-    async def sign_off(self) -> None:
-        """Hand this server's jobs to whoever looks next."""
+    async def sign_off(self, *, had_jobs: bool) -> None:
+        """Hand this server's jobs to whoever looks next; one that had none leaves nothing behind."""
+        row = servers.c.id == self.id
         async with self._database.begin() as connection:
-            await connection.execute(sa.update(servers).where(servers.c.id == self.id).values(seen_at=0.0))
+            if had_jobs:
+                await connection.execute(sa.update(servers).where(row).values(seen_at=0.0))
+            else:
+                await connection.execute(sa.delete(servers).where(row))
 
     def _is_dead(self, seen_at: float, where: str, pid: int, now: float) -> bool:
         if now - seen_at > self._limits.dead_after:

@@ -98,7 +98,15 @@ class Jobs:
         """Enqueue what was accepted but not enqueued, as its server stopped in between; note what broke off there."""
         for job in await self._records.waiting():
             await self._workflows.enqueue(job)
+        await self.take_part()
         self._workflows.broken.update(await self._workflows.find_broken())
+
+    async def take_part(self) -> dict[str, int]:
+        """Work on the jobs of all servers from when there are any; return how many have not ended, by status."""
+        counted = await self._records.count()
+        if counted:
+            await self._workflows.start()
+        return counted
 
     async def take_up(self) -> None:
         """Enqueue anew what broke off here, as the disk was full or the like; once that can be written down."""

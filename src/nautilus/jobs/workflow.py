@@ -4,7 +4,9 @@
                                                                          └── each a step on the server's event loop
 
 DBOS has threads and an event loop of its own; the work itself goes on on the server's. It remembers which steps are
-done; how far a step came is in our own tables (`records`), so a step that is cut off goes on where it stood.
+done; how far a step came is in our own tables (`records`), so a step that is cut off goes on where it stood. It is
+started by the first job that this server sees: a server without any is spared its memory, and its looking for work
+several times a second.
 
 `VERSION` names the shape of the workflow, not the release: a new release goes on with the jobs of the old one as long
 as the steps and their order stay. Source: docs.dbos.dev/python, queues and workflow recovery.
@@ -13,7 +15,7 @@ as the steps and their order stay. Source: docs.dbos.dev/python, queues and work
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -40,47 +42,95 @@ OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
 class Workflows:
     """The durable side of jobs."""
 
-    def __init__(self, dbos: Any, enqueue: Callable[[Job], None], threads: Executor, broken: set[str]) -> None:
+    def __init__(self, launch: Callable[[], "Launched"], threads: Executor, broken: set[str]) -> None:
         self.broken = broken
         """Jobs whose workflow broke off here: what came of a step could not be written down."""
-        self._dbos = dbos
-        self._enqueue = enqueue
+        self._launch = launch
+        self._launched: asyncio.Future[Launched] | None = None
         self._threads = threads
+
+    @property
+    def started(self) -> bool:
+        """Whether jobs may have been worked on here."""
+        return self._launched is not None
+
+    async def start(self) -> "Launched":
+        """Work on what is enqueued, by whichever server. Raises StorageError if the database can't be used."""
+        if self._launched is None or (self._launched.done() and self._launched.exception()):
+            self._launched = asyncio.get_running_loop().run_in_executor(self._threads, self._launch)
+        return await asyncio.shield(self._launched)  # for all, whoever asked first and has gone
+
+    async def stop(self) -> None:
+        """Leave jobs as they stand."""
+        if self._launched:
+            with suppress(StorageError):
+                await self._in_thread((await self._launched).destroy)
 
     async def enqueue(self, job: Job) -> None:
         """Let a job be worked on, here or by another server on the same database. Twice the same does nothing."""
-        await self._in_thread(partial(self._enqueue, job))
+        launched = await self.start()
+        await self._in_thread(partial(launched.enqueue, job))
 
     async def recover(self, servers: list[str]) -> None:
         """Queue again what servers that are gone were working on."""
-        await self._in_thread(partial(self._dbos._recover_pending_workflows, servers))  # noqa: SLF001 - it has no other name
+        launched = await self.start()
+        await self._in_thread(partial(launched.recover, servers))
 
     async def forget(self, before: float) -> int:
-        """Delete what DBOS remembers of workflows that ended before then, seconds since 1970; return how many."""
-        return await self._in_thread(partial(self._forget, datetime.fromtimestamp(before, UTC).isoformat()))
+        """Delete what is remembered of workflows that ended before then, seconds since 1970; return how many."""
+        if not self.started:
+            return 0
+        launched = await self.start()
+        return await self._in_thread(partial(launched.forget, datetime.fromtimestamp(before, UTC).isoformat()))
 
     async def find_broken(self) -> set[str]:
         """Return the jobs whose workflow failed, here or elsewhere, of late, and for which no other runs or waits."""
-        return await self._in_thread(self._find_broken)
-
-    def _find_broken(self) -> set[str]:
-        failed = self._jobs("ERROR")
-        return failed - self._jobs("PENDING", "ENQUEUED") if failed else failed
-
-    def _jobs(self, *statuses: str) -> set[str]:
-        found = self._dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
-        return {workflow.workflow_id.rpartition(".")[0] for workflow in found}
-
-    def _forget(self, before: str) -> int:
-        count = 0
-        only = {"status": ["SUCCESS", "ERROR", "CANCELLED"], "load_input": False, "load_output": False}
-        while ended := self._dbos.list_workflows(completed_before=before, limit=FORGOTTEN_AT_ONCE, **only):
-            self._dbos.delete_workflows([workflow.workflow_id for workflow in ended])
-            count += len(ended)
-        return count
+        return await self._in_thread((await self.start()).find_broken) if self.started else set()
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """DBOS at work. Blocking: called in threads."""
+
+    dbos: Any
+    transcribe_job: Callable[..., Any]
+
+    def enqueue(self, job: Job) -> None:
+        """See `Workflows`."""
+        from dbos import SetEnqueueOptions, SetWorkflowID
+
+        options = SetEnqueueOptions(queue_partition_key=job.tenant, priority=job.priority)
+        with SetWorkflowID(f"{job.id}.{job.runs}"), options:
+            self.dbos.enqueue_workflow(QUEUE, self.transcribe_job, job.id)
+
+    def recover(self, servers: list[str]) -> None:
+        """See `Workflows`."""
+        self.dbos._recover_pending_workflows(servers)  # noqa: SLF001 - it has no other name
+
+    def find_broken(self) -> set[str]:
+        """See `Workflows`."""
+        failed = self._jobs("ERROR")
+        return failed - self._jobs("PENDING", "ENQUEUED") if failed else failed
+
+    def forget(self, before: str) -> int:
+        """See `Workflows`; `before` is in ISO 8601."""
+        count = 0
+        only = {"status": ["SUCCESS", "ERROR", "CANCELLED"], "load_input": False, "load_output": False}
+        while ended := self.dbos.list_workflows(completed_before=before, limit=FORGOTTEN_AT_ONCE, **only):
+            self.dbos.delete_workflows([workflow.workflow_id for workflow in ended])
+            count += len(ended)
+        return count
+
+    def destroy(self) -> None:
+        """Stop all threads."""
+        self.dbos.destroy(destroy_registry=True)
+
+    def _jobs(self, *statuses: str) -> set[str]:
+        found = self.dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
+        return {workflow.workflow_id.rpartition(".")[0] for workflow in found}
 
 
 @asynccontextmanager
@@ -91,13 +141,13 @@ async def open_workflows(
 
     At the end, jobs that are worked on are left as they stand: `recover` takes them up, here or elsewhere.
     """
-    loop, broken = asyncio.get_running_loop(), set[str]()
-    work = Work(runner, limits, loop, broken)
-    dbos, enqueue = await loop.run_in_executor(threads, partial(_launch, url, server, work))
+    broken = set[str]()
+    work = Work(runner, limits, asyncio.get_running_loop(), broken)
+    workflows = Workflows(partial(_launch, url, server, work), threads, broken)
     try:
-        yield Workflows(dbos, enqueue, threads, broken)
+        yield workflows
     finally:
-        await loop.run_in_executor(threads, partial(dbos.destroy, destroy_registry=True))
+        await workflows.stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +162,8 @@ class Work:
     """Touched on that loop only."""
 
 
-def _launch(url: str, server: str, work: Work) -> tuple[Any, Callable[[Job], None]]:
-    from dbos import DBOS, SetEnqueueOptions, SetWorkflowID  # late: a third of a second, 36 MB
+def _launch(url: str, server: str, work: Work) -> Launched:
+    from dbos import DBOS  # late: a third of a second, 36 MB
 
     DBOS(
         config={
@@ -124,7 +174,7 @@ def _launch(url: str, server: str, work: Work) -> tuple[Any, Callable[[Job], Non
             "log_level": "WARNING",
         }
     )
-    transcribe_job, limits = _define(DBOS, work), work.limits
+    launched, limits = Launched(DBOS, _define(DBOS, work)), work.limits
     try:
         DBOS.launch()
         DBOS.register_queue(
@@ -135,15 +185,9 @@ def _launch(url: str, server: str, work: Work) -> tuple[Any, Callable[[Job], Non
             on_conflict="always_update",
         )
     except Exception as error:
-        DBOS.destroy(destroy_registry=True)
+        launched.destroy()
         raise StorageError(f"The database of workflows cannot be used: {error}") from error
-
-    def enqueue(job: Job) -> None:
-        options = SetEnqueueOptions(queue_partition_key=job.tenant, priority=job.priority)
-        with SetWorkflowID(f"{job.id}.{job.runs}"), options:
-            DBOS.enqueue_workflow(QUEUE, transcribe_job, job.id)
-
-    return DBOS, enqueue
+    return launched
 
 
 def _define(dbos: Any, work: Work) -> Callable[..., Any]:
