@@ -52,16 +52,16 @@ async def test_one_that_signed_off_is_taken_over_from_at_once(database: Database
     clock, recovery = Clock(), Recovery()
     one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
     await one.tick(recovery)
-    await one.sign_off(had_jobs=True)
+    await one.sign_off(unfinished=True)
     await other.tick(recovery)
     assert recovery.of == [one.id]
 
 
-async def test_one_that_had_no_jobs_leaves_nothing_to_take_over(database: Database) -> None:
+async def test_one_that_leaves_no_jobs_is_not_taken_over_from(database: Database) -> None:
     clock, recovery = Clock(), Recovery()
     one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
     await one.tick(recovery)
-    await one.sign_off(had_jobs=False)
+    await one.sign_off(unfinished=False)
     await other.tick(recovery)
     assert recovery.of == []
 
@@ -89,7 +89,7 @@ async def test_a_takeover_that_fails_is_done_again(database: Database) -> None:
     clock, recovery = Clock(), Recovery(fails=1)
     one, other = Servers(database, "1", LIMITS, clock), Servers(database, "1", LIMITS, clock)
     await one.tick(recovery)
-    await one.sign_off(had_jobs=True)
+    await one.sign_off(unfinished=True)
     with pytest.raises(ConnectionError):
         await other.tick(recovery)
     await other.tick(recovery)

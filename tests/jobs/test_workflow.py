@@ -186,11 +186,22 @@ async def test_the_jobs_of_a_server_that_is_gone_are_begun_anew(tmp_path: Path) 
     async with working(tmp_path, hanging, "gone") as workflows:
         await workflows.enqueue(job("a"))
         await hanging.advanced.wait()
+    assert workflows.unfinished
     script = Script(Outcome(left=False))
     async with working(tmp_path, script, "here") as workflows:
         await workflows.recover(["gone"])
         assert await script.finished.get() is None
     assert script.begun == 1
+
+
+async def test_who_has_done_all_his_jobs_leaves_none(tmp_path: Path) -> None:
+    script = Script(Outcome(left=False))
+    async with working(tmp_path, script) as workflows:
+        await workflows.enqueue(job("a"))
+        await script.finished.get()
+        while not await workflows.forget(time.time() + 60):  # noqa: ASYNC110 - a thread of DBOS writes its end down
+            await asyncio.sleep(0.01)
+    assert not workflows.unfinished
 
 
 async def test_tenants_take_turns_and_what_is_more_important_goes_first(tmp_path: Path) -> None:

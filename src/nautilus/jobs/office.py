@@ -173,7 +173,7 @@ class Office:
                         await _again("look for jobs that wait", REQUEUE_EVERY, self._jobs.requeue)
             finally:
                 self._jobs = self._letters = None
-                await _leave(servers, had_jobs=workflows is not None and workflows.started)
+                await _leave(servers, unfinished=workflows is not None and workflows.unfinished)
         raise AssertionError
 
     async def _promise(self, connection: AsyncConnection, job: Job) -> None:
@@ -239,8 +239,8 @@ async def _forget(workflows: Workflows) -> None:
     await workflows.forget(time.time() - WORKFLOWS_KEPT)
 
 
-async def _leave(servers: Servers, *, had_jobs: bool) -> None:
+async def _leave(servers: Servers, *, unfinished: bool) -> None:
     try:
-        await asyncio.shield(servers.sign_off(had_jobs=had_jobs))
+        await asyncio.shield(servers.sign_off(unfinished=unfinished))
     except StorageError as error:
         log.warning("could not sign off: the database is away", reason=str(error))

@@ -1,8 +1,8 @@
 """Which servers share the work, and which are gone.
 
 Each server signs in the table `servers` and shows a sign of life every few seconds. One that shows none for
-`JobLimits.dead_after` seconds, or that signed off, is gone: who sees it queues its jobs again, which may be done twice,
-and deletes its row.
+`JobLimits.dead_after` seconds, or that signed off with jobs unfinished, is gone: who sees it queues its jobs again,
+which may be done twice, and deletes its row.
 """
 
 import asyncio
@@ -70,11 +70,11 @@ class Servers:
                 await connection.execute(sa.delete(servers).where(servers.c.id.in_(dead)))
         return dead
 
-    async def sign_off(self, *, had_jobs: bool) -> None:
-        """Hand this server's jobs to whoever looks next; one that had none leaves nothing behind."""
+    async def sign_off(self, *, unfinished: bool) -> None:
+        """Hand this server's jobs to whoever looks next; one that leaves none is forgotten."""
         row = servers.c.id == self.id
         async with self._database.begin() as connection:
-            if had_jobs:
+            if unfinished:
                 await connection.execute(sa.update(servers).where(row).values(seen_at=0.0))
             else:
                 await connection.execute(sa.delete(servers).where(row))

@@ -49,9 +49,12 @@ class Workflows:
         self._launched: asyncio.Future[Launched] | None = None
         self._threads = threads
 
+        self.unfinished = False
+        """Whether what was stopped leaves jobs to others."""
+
     @property
     def started(self) -> bool:
-        """Whether jobs may have been worked on here."""
+        """Whether jobs may be worked on here."""
         return self._launched is not None
 
     async def start(self) -> "Launched":
@@ -64,7 +67,7 @@ class Workflows:
         """Leave jobs as they stand."""
         if self._launched:
             with suppress(StorageError):
-                await self._in_thread((await self._launched).destroy)
+                self.unfinished = await self._in_thread((await self._launched).stop)
 
     async def enqueue(self, job: Job) -> None:
         """Let a job be worked on, here or by another server on the same database. Twice the same does nothing."""
@@ -96,6 +99,7 @@ class Launched:
     """DBOS at work. Blocking: called in threads."""
 
     dbos: Any
+    server: str
     transcribe_job: Callable[..., Any]
 
     def enqueue(self, job: Job) -> None:
@@ -124,9 +128,15 @@ class Launched:
             count += len(ended)
         return count
 
-    def destroy(self) -> None:
-        """Stop all threads."""
-        self.dbos.destroy(destroy_registry=True)
+    def stop(self) -> bool:
+        """Stop all threads; return whether work of this server is left, as far as one can tell."""
+        try:
+            return bool(self.dbos.list_workflows(status="PENDING", executor_id=self.server, limit=1, load_input=False))
+        except Exception as error:  # noqa: BLE001 - DBOS's and its database's
+            log.warning("what is left to others is not known: they will look", reason=repr(error))
+            return True
+        finally:
+            self.dbos.destroy(destroy_registry=True)
 
     def _jobs(self, *statuses: str) -> set[str]:
         found = self.dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
@@ -174,7 +184,7 @@ def _launch(url: str, server: str, work: Work) -> Launched:
             "log_level": "WARNING",
         }
     )
-    launched, limits = Launched(DBOS, _define(DBOS, work)), work.limits
+    launched, limits = Launched(DBOS, server, _define(DBOS, work)), work.limits
     try:
         DBOS.launch()
         DBOS.register_queue(
@@ -185,7 +195,7 @@ def _launch(url: str, server: str, work: Work) -> Launched:
             on_conflict="always_update",
         )
     except Exception as error:
-        launched.destroy()
+        DBOS.destroy(destroy_registry=True)
         raise StorageError(f"The database of workflows cannot be used: {error}") from error
     return launched
 
