@@ -1,9 +1,10 @@
 """What is heard where nobody speaks, and what asking the detector costs where somebody does.
 
-    python benchmarks/noise.py --speech FOLDER
+    python benchmarks/noise.py --speech FOLDER [--noise INDEX]
 
 FOLDER has `noise.jsonl`, `dev_en.jsonl` and `digits_en.jsonl` in NeMo's manifest form. Every recording is heard by the
-model alone, then words are dropped as the server drops them (`nautilus.audio.presence`).
+model alone, then words are dropped as the server drops them (`nautilus.audio.presence`). INDEX adds noise of one's own:
+JSON lines with `file` (16-kHz wave, beside the index), `kind` and `split`, of which `test` is heard.
 """
 
 import argparse
@@ -76,13 +77,17 @@ class Ears:
         return count
 
 
-def section(speech: Path, work: Path) -> str:
+def section(speech: Path, work: Path, noise: Path | None = None) -> str:
     """Return the table of the docs as markdown."""
     ears = Ears()
     noises = [row for row in read_rows(speech / "noise.jsonl") if row["label"] != VOICES]
     lines = ["| recordings | words heard | kept | with words | asked | right words lost |\n|---|---|---|---|---|---|\n"]
     waveforms = decode([speech / row["audio_filepath"] for row in noises])
     lines.append(ears.count((waveform, "") for waveform in waveforms).row("noise"))
+    further = [row for row in read_rows(noise) if row["split"] == "test"] if noise else []
+    for kind in sorted({row["kind"] for row in further}):
+        files = (noise.parent / row["file"] for row in further if row["kind"] == kind) if noise else ()
+        lines.append(ears.count((waveform, "") for waveform in decode(list(files))).row(kind))
     utterances = list(read_manifest(speech / "dev_en.jsonl"))
     for name in dict.fromkeys(one.set for one in utterances):
         chosen = [one for one in utterances if one.set == name]
@@ -101,8 +106,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--speech", type=Path, required=True)
+    parser.add_argument("--noise", type=Path)
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        print(section(parser.parse_args().speech, Path(work)))
+        print(section(options.speech, Path(work), options.noise))
 
 
 if __name__ == "__main__":

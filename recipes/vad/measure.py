@@ -1,6 +1,6 @@
 """Measures the detector on speakers and noises that training never had, beside Silero and WebRTC.
 
-`python -m recipes.vad.measure --shards … --work … --silero GRAPH` prints the tables of README.md.
+`python -m recipes.vad.measure --shards … --work … --silero GRAPH [--sounds INDEX]` prints the tables of README.md.
 """
 
 import argparse
@@ -24,6 +24,7 @@ Detect = Callable[[Samples], npt.NDArray[np.floating]]
 SNRS = (None, 20, 10, 5, 0)
 AUDIBLE = 10 ** (-50 / 20)
 """RMS of a frame that counts as speech in the energy reference: 24 dB below the speech's level."""
+PADDED = VadLimits(pad=0.2)
 
 
 def webrtc(mode: int) -> Detect:
@@ -69,20 +70,34 @@ def accuracy(detectors: dict[str, Detect], stored: dict[str, npt.NDArray], held_
         "Silero on the clean signal": np.concatenate(stored["labels"]) >= 0.5,
         "energy of the clean signal": np.concatenate([energy(stream) for stream in clean]),
     }
-    decisions = {
-        (name, snr): np.concatenate([detect(mix) for mix in mixtures(stored["audio"], held_back, snr)]) >= 0.5
+    heard = {
+        (name, snr): [detect(mix) for mix in mixtures(stored["audio"], held_back, snr)]
         for snr in SNRS
         for name, detect in detectors.items()
     }
+    decisions = {key: np.concatenate(streams) >= 0.5 for key, streams in heard.items()}
     for title, wanted in references.items():
         print(f"\nF1 in %, reference: {title} ({wanted.mean():.0%} speech)\n")
         print("| detector | clean | 20 dB | 10 dB | 5 dB | 0 dB |")
         print("|---|---|---|---|---|---|")
         for name in detectors:
             print(f"| {name} | " + " | ".join(f"{f1(decisions[name, snr], wanted):.1f}" for snr in SNRS) + " |")
+    both = np.logical_and(*references.values())
+    for name in ("ours", "Silero"):
+        inside = {snr: np.concatenate([taken(stream, PADDED) for stream in heard[name, snr]]) for snr in SNRS}
+        shares = (f"{100 * np.sum(both & ~inside[snr]) / both.sum():.1f}" for snr in SNRS)
+        print(f"\nMissed by {name}, in % of what both references call speech, clean to 0 dB: {', '.join(shares)}")
 
 
-def false_alarms(detectors: dict[str, Detect], held_back: Recordings) -> None:
+def taken(probabilities: npt.NDArray[np.floating], limits: VadLimits) -> npt.NDArray[np.bool_]:
+    """Which frames lie inside spans."""
+    inside = np.zeros(len(probabilities), bool)
+    for span in find_spans(probabilities.astype(np.float32), limits):
+        inside[round(span.start * SAMPLE_RATE / HOP) : round(span.end * SAMPLE_RATE / HOP)] = True
+    return inside
+
+
+def false_alarms(detectors: dict[str, Detect], held_back: Recordings, packages: dict[str, list[Samples]]) -> None:
     """Print how much of what is not speech each detector takes for speech, in percent of the time."""
     rng, count = np.random.default_rng(7), 30 * SAMPLE_RATE
     sounds = {kind: [held_back.take(rng, count, kind) * np.float32(0.05) for _ in range(3)] for kind in held_back.kinds}
@@ -96,6 +111,7 @@ def false_alarms(detectors: dict[str, Detect], held_back: Recordings) -> None:
         (rng.standard_normal(count) * 10 ** (-level / 20)).astype(np.float32) for level in (60, 75, 90)
     ]
     sounds["digital silence"] = [np.zeros(count, np.float32)]
+    sounds |= packages
     print("\nTime taken for speech, in %\n\n| sound | " + " | ".join(detectors) + " |\n|---|" + "---|" * len(detectors))
     for kind in sorted(sounds):
         shares = [np.mean([share(detect(sound)) for sound in sounds[kind]]) for detect in detectors.values()]
@@ -104,8 +120,7 @@ def false_alarms(detectors: dict[str, Detect], held_back: Recordings) -> None:
 
 def share(probabilities: npt.NDArray[np.floating]) -> float:
     """Percent of the time inside spans, with the planner's limits."""
-    spans = find_spans(probabilities.astype(np.float32), VadLimits())
-    return 100 * sum(span.end - span.start for span in spans) / (len(probabilities) * HOP / SAMPLE_RATE)
+    return 100 * float(taken(probabilities, VadLimits()).mean())
 
 
 def speeds(detectors: dict[str, Detect], waveform: Samples) -> None:
@@ -131,13 +146,15 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--silero", type=Path, required=True)
+    parser.add_argument("--sounds", type=Path, help="index of further noise, JSON lines")
     options = parser.parse_args()
+    packages = noises.sounds(options.sounds, "test") if options.sounds else {}
     _, held_back = noises.split(read_shard(options.shards, "noise"))
     stored = dict(np.load(options.work / "test.npz"))
     detectors: dict[str, Detect] = {"ours": speech_probabilities, "Silero": Silero(options.silero).frames}
     detectors |= {f"WebRTC {mode}": webrtc(mode) for mode in range(4)}
     accuracy(detectors, stored, held_back)
-    false_alarms({name: detectors[name] for name in ("ours", "Silero", "WebRTC 3")}, held_back)
+    false_alarms({name: detectors[name] for name in ("ours", "Silero", "WebRTC 3")}, held_back, packages)
     waveform = np.concatenate(stored["audio"][:10]).astype(np.float32) / 32768
     speeds({name: detectors[name] for name in ("ours", "Silero", "WebRTC 3")}, waveform)
     speeds({name: detectors[name] for name in ("ours", "Silero", "WebRTC 3")}, waveform[: 5 * SAMPLE_RATE])

@@ -1,5 +1,7 @@
 """Noisy versions of clean streams: rooms, narrow bands, noise, levels, clipping."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import scipy.signal
@@ -9,9 +11,13 @@ from recipes.vad.noises import Recordings, Samples
 
 SPEECH_RMS = 10 ** (-26 / 20)
 """Level of the speech in the clean streams; SNRs are relative to it."""
-POOL = 200
+POOL = 100
 """Synthetic noises made once and cut at random places."""
 POOL_SAMPLES = 24 * SAMPLE_RATE
+ALONE = 0.6
+"""Part of the examples without speech that are one recording as it is, with silence after it where it is short."""
+EASY = 0.1
+"""How often a recording that the detector takes for noise is drawn, against one that it takes for speech."""
 
 
 class Mixer:
@@ -21,6 +27,8 @@ class Mixer:
         self._rng = np.random.default_rng(seed)
         self._recordings = recordings
         makers = (noises.music, noises.tones, noises.tones, noises.coloured, noises.clicks)
+        self._alone = [clip for kind, clips in recordings.kinds.items() if kind != noises.VOICES for clip in clips]
+        self._odds = np.full(len(self._alone), 1 / len(self._alone))
         self._pool = [makers[index % len(makers)](self._rng, POOL_SAMPLES) for index in range(POOL)]
 
     def mix(self, clean: Samples) -> Samples:
@@ -35,6 +43,8 @@ class Mixer:
     def noise_only(self, count: int) -> Samples:
         """No speech: noise, tones, music, near silence or silence."""
         rng = self._rng
+        if rng.random() < ALONE:
+            return self._finish(SPEECH_RMS * self._one_alone(count))
         if rng.random() < 0.1:
             return np.zeros(count, np.float32)
         if rng.random() < 0.1:
@@ -52,6 +62,25 @@ class Mixer:
             total = total.copy()
             total[slice(edge, None) if rng.random() < 0.5 else slice(edge)] *= rng.choice([0, 0.1, 0.3])
         return total.astype(np.float32)
+
+    def weigh(self, probability: Callable[[Samples], float]) -> float:
+        """Draw recordings the more often, the surer a detector is that they are speech; the mean of how sure it is."""
+        heard = np.array([probability(clip) for clip in self._alone])
+        self._odds = (EASY + heard) / np.sum(EASY + heard)
+        return float(heard.mean())
+
+    def _one_alone(self, count: int) -> Samples:
+        """One recording: a stretch of a long one, or all of a short one somewhere."""
+        rng = self._rng
+        clip = self._alone[int(rng.choice(len(self._alone), p=self._odds))]
+        if rng.random() < 0.5:
+            clip = self._changed(np.tile(clip, 2), round(len(clip) * rng.uniform(0.7, 1)))
+        place = int(rng.integers(abs(len(clip) - count) + 1))
+        if len(clip) > count:
+            return noises.unit(clip[place : place + count])
+        silence = (rng.standard_normal(count) * 10 ** (-rng.uniform(20, 70) / 20)).astype(np.float32)
+        silence[place : place + len(clip)] += noises.unit(clip)
+        return silence
 
     def _one(self, count: int) -> Samples:
         rng = self._rng

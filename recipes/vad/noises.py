@@ -1,6 +1,9 @@
 """What is not speech: recorded noise in two halves (to train on, to test on), synthetic noise, tones and rooms."""
 
+import json
+import wave
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +14,8 @@ Samples = npt.NDArray[np.float32]
 
 ROOM = "room impulse response"
 SILENT = "digital silence?"
+VOICES = "babble"
+"""The one kind that is speech, of many at once: noise beside a voice, but no example of what is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +25,14 @@ class Recordings:
     kinds: dict[str, list[Samples]]
     rooms: list[Samples]
 
+    def any_kind(self, rng: np.random.Generator) -> str:
+        """Choose a kind, the likelier the more recordings it has: by the root of their number."""
+        odds = np.sqrt([len(clips) for clips in self.kinds.values()])
+        return str(rng.choice(list(self.kinds), p=odds / odds.sum()))
+
     def take(self, rng: np.random.Generator, count: int, kind: str | None = None) -> Samples:
         """`count` samples of one kind at RMS 1: pieces one after the other, looped where they are short."""
-        clips = self.kinds[kind or str(rng.choice(list(self.kinds)))]
+        clips = self.kinds[kind or self.any_kind(rng)]
         parts, have = [], 0
         while have < count:
             clip = clips[int(rng.integers(len(clips)))]
@@ -49,6 +59,18 @@ def split(shard: Shard) -> tuple[Recordings, Recordings]:
         else:
             (test if place % 3 == 1 else train).kinds.setdefault(clip.set, []).append(samples)
     return train, test
+
+
+def sounds(index: Path, part: str) -> dict[str, list[Samples]]:
+    """Read one part (`train` or `test`) of the sounds of packages, by kind: 16-kHz wave files beside their index."""
+    kinds: dict[str, list[Samples]] = {}
+    for line in index.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["split"] == part:
+            with wave.open(str(index.parent / row["file"])) as stored:
+                samples = np.frombuffer(stored.readframes(stored.getnframes()), "<i2")
+            kinds.setdefault(f"{row['kind']} (packages)", []).append(samples.astype(np.float32) / 32768)
+    return kinds
 
 
 def unit(samples: npt.NDArray[np.floating]) -> Samples:

@@ -1,18 +1,18 @@
-"""Trains the detector: `python -m recipes.vad.train --shards … --work … --minutes 20 --out vad.npz`.
+"""Trains the detector: `python -m recipes.vad.train --shards … --work … --steps 4000 --out vad.npz`.
 
 PyTorch sees the rows and summaries that `nautilus.audio.vad.features` makes; the weights are
 written as float16 under the names that it reads.
 """
 
 import argparse
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from recipes.embedded.corpus import read_shard
 from recipes.vad.mixture import Mixer
-from recipes.vad.noises import split
+from recipes.vad.noises import Samples, sounds, split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,8 +24,10 @@ DILATIONS = (1, 2, 4, 8)
 """Rows (80 ms) between the taps of each convolution; as in `nautilus.audio.vad`."""
 BATCH_FRAMES = 16 * 768
 """Frames in a batch (about 4 minutes)."""
-NOISE_ONLY = 0.3
+NOISE_ONLY = 0.4
 """Part of the examples that have no speech at all."""
+HARD_EVERY = 400
+"""Steps after which the training noise is heard, to draw more often what is taken for speech."""
 LONGEST = vad.STEP_FRAMES + 2 * vad.CONTEXT_FRAMES
 
 
@@ -45,6 +47,15 @@ class Detector(nn.Module):
         for conv in self.convs:
             hidden = hidden + F.relu(conv(hidden))
         return self.leave(hidden.transpose(1, 2)).flatten(1)
+
+    def load(self, path: Path) -> None:
+        """Take the weights that `save` wrote."""
+        with np.load(path) as arrays, torch.no_grad():
+            stored = {name: torch.from_numpy(arrays[name].astype(np.float32)) for name in arrays.files}
+            for index, conv in enumerate(self.convs):
+                conv.weight.copy_(stored[f"conv{index}"].reshape(3, WIDTH, WIDTH).permute(2, 1, 0))
+            for name, value in self.weights().items():
+                value.copy_(stored[name])  # a copy of a convolution's weights, the others themselves
 
     def weights(self) -> dict[str, Tensor]:
         """Arrays under the names of the run time, each to be multiplied from the right."""
@@ -74,16 +85,31 @@ def batch(mixer: Mixer, audio: np.ndarray, labels: np.ndarray, rng: np.random.Ge
     return tuple(torch.from_numpy(np.stack(part)) for part in (rows, summaries, targets))
 
 
+def surest(model: Detector, clip: Samples) -> float:
+    """Find the probability that a recording has for at least 0.1 s."""
+    row, summary = vad.features(clip[: LONGEST * vad.HOP])
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(row)[None], torch.from_numpy(summary)[None])[0]
+        return float(torch.sigmoid(logits).sort().values[-5])
+
+
 def train(options: argparse.Namespace) -> Detector:
-    """Train for the given minutes with AdamW; the learning rate falls along a cosine."""
+    """Train with AdamW for the given steps; the learning rate falls along a cosine."""
     recordings, _ = split(read_shard(options.shards, "noise"))
+    for kind, clips in (sounds(options.sounds, "train") if options.sounds else {}).items():
+        recordings.kinds[kind] = clips
     mixer, rng = Mixer(recordings, seed=3), np.random.default_rng(4)
     stored = np.load(options.work / "train.npz")
     audio, labels = stored["audio"], stored["labels"]
     model = Detector()
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
-    started, step, running = time.monotonic(), 0, 0.0
-    while (spent := (time.monotonic() - started) / 60 / options.minutes) < 1:
+    if options.start:
+        model.load(options.start)
+    running = 0.0
+    for step in range(options.steps):
+        spent = step / options.steps
+        if step % HARD_EVERY == 0 and (step or options.start):
+            print(f"step {step}: training noise {mixer.weigh(partial(surest, model)):.3f}", flush=True)
         for group in optimizer.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / 50) * 0.5 * (1 + np.cos(np.pi * spent))
         rows, summaries, targets = batch(mixer, audio, labels, rng)
@@ -92,11 +118,20 @@ def train(options: argparse.Namespace) -> Detector:
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        step, running = step + 1, 0.98 * running + 0.02 * float(loss.detach())
-        if step % 100 == 0:
-            print(f"step {step}, {spent:.0%}: loss {running / (1 - 0.98**step):.4f}", flush=True)
+        running = 0.98 * running + 0.02 * float(loss.detach())
+        if step % 100 == 99:
+            print(f"step {step + 1}, {spent:.0%}: loss {running / (1 - 0.98 ** (step + 1)):.4f}", flush=True)
             save(model, options.out)
     return model
+
+
+def blend(model: Detector, start: Path, share: float) -> None:
+    """Move the weights back towards those of the start (Wortsman et al. 2022): what they knew is not forgotten."""
+    earlier = Detector()
+    earlier.load(start)
+    with torch.no_grad():
+        for new, old in zip(model.parameters(), earlier.parameters(), strict=True):
+            new.lerp_(old, share)
 
 
 def save(model: Detector, path: Path) -> None:
@@ -110,13 +145,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=20)
+    parser.add_argument("--sounds", type=Path, help="index of further noise, JSON lines")
+    parser.add_argument("--start", type=Path, help="weights to go on from")
+    parser.add_argument("--kept", type=float, default=0.1, help="share of those weights in the result")
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    save(train(options), options.out)
+    model = train(options)
+    if options.start:
+        blend(model, options.start, options.kept)
+    save(model, options.out)
 
 
 if __name__ == "__main__":

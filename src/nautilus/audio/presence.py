@@ -13,15 +13,15 @@ from typing import Final
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-SURE: Final = 1.35
-"""Sum of the confidences of the two surest words that noise does not have: nobody doubts what has them."""
+SURE: Final = 1.7
+"""Sum of the confidences of the two surest words from which on nobody is asked: hardly any noise has it."""
 BRIEF: Final = 1.0
 """Seconds; what is shorter is mostly one word, somebody's answer or command …"""
 TRUSTED: Final = 0.6
 """… and is not doubted with this confidence."""
 CERTAIN: Final = 0.98
 """Confidence that no word of noise has; models that cannot tell how sure they are say 1."""
-ENOUGH: Final = -0.3
+ENOUGH: Final = -0.7
 """Log-odds of both witnesses and the logarithm of the words in a second, together, from which on somebody spoke."""
 ANYWHERE: Final = 0.05
 """Probability that the detector must reach near a word: speech in loud noise has many that it hardly hears."""
