@@ -13,7 +13,7 @@ from typing import Final
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-SURE: Final = 1.7
+SURE: Final = 1.1
 """Sum of the confidences of the two surest words from which on nobody is asked: hardly any noise has it."""
 BRIEF: Final = 1.0
 """Seconds; what is shorter is mostly one word, somebody's answer or command …"""
