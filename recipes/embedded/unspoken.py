@@ -1,11 +1,12 @@
 """Sounds in which nobody speaks: the model should write nothing.
 
-    python -m recipes.embedded.unspoken --work WORK [--sounds FOLDER] [--clips N]
+    python -m recipes.embedded.unspoken --work WORK [--sounds INDEX] [--clips N]
 
 Makes the shards `unspoken` (to train on) and `unspoken-test` (to count the words that a model makes of
 them), with empty texts: pieces of recorded noise and music, at many levels and speeds, alone or two at
-once, and made ones. Training hears only its half of `WORK`'s noise (`recipes.vad.noises.split`) and of
-FOLDER, which has `train/` and `test/` with recordings, in folders by kind.
+once, and made ones. Of `WORK`'s noise, one half is to train on, the other to test on
+(`recipes.vad.noises.split`). INDEX lists more to train on: lines of JSON with `file`, `kind`, `package`
+and `split`, of which only `train` is read.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import soxr
-from recipes.embedded.corpus import SAMPLE_RATE, Shard, read_shard, to_wave, write_shard
+from recipes.embedded.corpus import SAMPLE_RATE, Shard, read_lines, read_shard, to_wave, write_shard
 from recipes.embedded.prepare import Item, decode
 from recipes.embedded.scoring import Reader, words_of
 from recipes.vad import noises
@@ -33,17 +34,17 @@ Kinds = dict[str, list[Samples]]
 """Recordings by kind."""
 
 
-def recordings(work: Path, sounds: Path | None) -> tuple[Kinds, Kinds]:
+def recordings(work: Path, index: Path | None) -> tuple[Kinds, Kinds]:
     """Noise to train on and to test on."""
-    halves = noises.split(read_shard(work, "noise"))
-    found: tuple[Kinds, Kinds] = ({}, {})
-    for kinds, half in zip(found, halves, strict=True):
-        kinds.update({kind: clips for kind, clips in half.kinds.items() if wordless(kind)})
-    for kinds, name in zip(found, ("train", "test"), strict=True):
-        for path in sorted((sounds / name).rglob("*")) if sounds else ():
-            if path.is_file() and path.suffix not in (".jsonl", ".md", ".txt") and wordless(path.parent.name):
-                kinds.setdefault(path.parent.name, []).append(to_wave(decode(path)))
-    return found
+    train, test = (
+        {kind: clips for kind, clips in half.kinds.items() if wordless(kind)}
+        for half in noises.split(read_shard(work, "noise"))
+    )
+    for line in read_lines(index) if index else ():
+        if line["split"] == "train" and wordless(line["kind"]):
+            kind = f"{line['kind']} of {line['package']}"
+            train.setdefault(kind, []).append(to_wave(decode(index.parent / line["file"])))
+    return train, test
 
 
 def wordless(kind: str) -> bool:
