@@ -1,7 +1,6 @@
 """Makes clean recordings sound like the world: speed, level, rooms, noise, telephone lines."""
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 import torch
-from recipes.embedded.corpus import SAMPLE_RATE, Shard, read_shard
+from recipes.embedded.corpus import SAMPLE_RATE, read_shard
 from recipes.embedded.model import FEATURE_MEAN
+from recipes.vad.noises import split
 from scipy.signal import fftconvolve
 
 Wave = npt.NDArray[np.float32]
 """Mono samples in -1..1 at 16 kHz, shape [samples]."""
 
-IMPULSE_RESPONSES = "room impulse response"
-USELESS = "digital silence?"
 SPARE = SAMPLE_RATE // 20
 """Samples before the first loud one that stay: words start softly."""
 FAINT = 1e-4
@@ -37,14 +35,14 @@ class Chances:
 
 
 class Augmenter:
-    """Draws a treatment for each clip; owns its noises and its random state."""
+    """Draws a treatment for each clip; owns its half of the noises, and its random state."""
 
     def __init__(self, work: Path, seed: int, chances: Chances = Chances()) -> None:  # frozen
         self._chances = chances
         self._rng = np.random.default_rng(seed)
-        shard = read_shard(work, "noise")
-        self._rooms = _pick(shard, lambda name: name == IMPULSE_RESPONSES)
-        self._noises = _pick(shard, lambda name: name not in (IMPULSE_RESPONSES, USELESS))
+        half = split(read_shard(work, "noise"))[0]
+        self._rooms = half.rooms
+        self._noises = [noise for kind in half.kinds.values() for noise in kind]
 
     def __call__(self, wave: Wave) -> tuple[Wave, float]:
         """Return the treated wave and the factor by which its times shrank."""
@@ -79,8 +77,7 @@ class Augmenter:
         """Reverberated by a recorded or an invented room; the direct sound stays in place."""
         rng = self._rng
         if self._rooms and rng.random() < 0.3:
-            room = self._rooms[rng.integers(len(self._rooms))][:SAMPLE_RATE]
-            room = room[int(np.abs(room).argmax()) :]
+            room = self._rooms[rng.integers(len(self._rooms))]
         else:
             decay = rng.uniform(0.1, 0.6)
             times = np.arange(int(decay * SAMPLE_RATE)) / SAMPLE_RATE
@@ -130,11 +127,6 @@ def mask_features(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor
             start = random.randint(0, max(0, length - span))
             row[:, start : start + span] = FEATURE_MEAN
     return features
-
-
-def _pick(shard: Shard, wanted: Callable[[str], bool]) -> list[Wave]:
-    """Return the noises whose name is wanted, as waves."""
-    return [shard.wave(i) for i, clip in enumerate(shard.clips) if wanted(clip.set) and clip.samples]
 
 
 def _rms(wave: Wave) -> float:

@@ -39,6 +39,8 @@ class Mix:
     """Hours of synthetic speech, at most, as a share of the epoch."""
     digits_share: float = 0.3
     """Share of the joined digits that an epoch draws."""
+    unspoken_share: float = 0.0
+    """Clips in which nobody speaks, as a share of the epoch's clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +70,16 @@ Pick = tuple[Shard, int]
 
 def epoch(work: Path, mix: Mix, rng: np.random.Generator) -> list[Pick]:
     """Choose the clips of one epoch, from the shards that exist now."""
-    real = [(shard, i) for shard in [read_shard(work, "real")] for i in range(len(shard.clips))]
+    shards = [read_shard(work, name) for name in shard_names(work, "real")]
+    real = [(shard, i) for shard in shards for i in range(len(shard.clips))]
     if mix.clean_only:
         return [(shard, i) for shard, i in real if shard.clips[i].set in CLEAN_SETS and _fits(shard.clips[i])]
     real = [pick for pick in real for _ in range(_times(pick, rng))]
     digits = read_shard(work, "digits")
     some = rng.permutation(len(digits.clips))[: int(len(digits.clips) * mix.digits_share)]
     picks = real + [(digits, int(i)) for i in some]
-    return [(shard, i) for shard, i in picks + synthetic(work, picks, mix, rng) if _fits(shard.clips[i])]
+    picks = [(shard, i) for shard, i in picks + synthetic(work, picks, mix, rng) if _fits(shard.clips[i])]
+    return picks + unspoken(work, len(picks), mix, rng)
 
 
 def _times(pick: Pick, rng: np.random.Generator) -> int:
@@ -95,6 +99,15 @@ def synthetic(work: Path, picks: list[Pick], mix: Mix, rng: np.random.Generator)
             break
         chosen.append(every[index])
     return chosen
+
+
+def unspoken(work: Path, others: int, mix: Mix, rng: np.random.Generator) -> list[Pick]:
+    """Clips in which nobody speaks: so many that they are their share beside `others`."""
+    if mix.unspoken_share == 0:
+        return []
+    shard = read_shard(work, "unspoken")
+    count = int(others * mix.unspoken_share / (1 - mix.unspoken_share))
+    return [(shard, int(i)) for i in rng.permutation(len(shard.clips))[:count]]
 
 
 def _seconds(pick: Pick) -> float:
@@ -134,7 +147,7 @@ def collate(
         if treat:
             wave, rate = treat(wave)
         waves.append(torch.from_numpy(wave))
-        targets.append(torch.tensor(tokenizer.text_to_ids(shard.clips[i].text)))
+        targets.append(torch.tensor(tokenizer.text_to_ids(shard.clips[i].text), dtype=torch.int64))
         labels.append(_guide(shard.words[i], tokenizer, len(wave), blank, rate))
     return Batch(
         torch.nn.utils.rnn.pad_sequence(waves, batch_first=True),

@@ -4,14 +4,16 @@
 
 MODEL is a `.nemo` file or a bundle folder. Without a look-ahead, whole recordings are read at the
 longest one; with it, a bundle is stepped as a stream and a `.nemo` model uses that attention mask.
-Prints one line of JSON.
+Prints one line of JSON, and where there is a shard `unspoken-test` a second one: the words that the model
+makes of sounds in which nobody speaks, by kind.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from recipes.embedded import scoring
+from recipes.embedded import scoring, unspoken
+from recipes.embedded.corpus import read_shard, shard_names
 
 
 def word_error_rates(
@@ -48,7 +50,10 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     options = parser.parse_args()
     reader, pieces = reader_of(options.model, options.look_ahead)
-    print(json.dumps(word_error_rates(reader, options.work, pieces, options.limit)))
+    print(json.dumps(word_error_rates(reader, options.work, pieces, options.limit)), flush=True)
+    for name in shard_names(options.work, f"{unspoken.SET}-test"):
+        made = unspoken.words_made(reader, read_shard(options.work, name), pieces)
+        print(json.dumps({"words of nothing": made.total(), **dict(made.most_common())}))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,9 @@ the first convolutions start with a variance that keeps the signal alive, and th
 of the (never normalised) log-mel features are folded into the first of them.
 """
 
+import io
 import math
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,21 @@ def train_tokenizer(work: Path, folder: Path) -> None:
     pieces = (folder / "tokenizer.vocab").read_text(encoding="utf-8").splitlines()
     names = [line.split("\t")[0] for line in pieces if not line.startswith("<")]
     (folder / "vocab.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def unpack(nemo: Path, tokenizer: Path) -> dict[str, torch.Tensor]:
+    """Return the weights of a `.nemo` file, and lay its sub-words down where `build` looks for them."""
+    tokenizer.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(nemo) as archive:
+        read = {member.name.removeprefix("./"): archive.extractfile(member) for member in archive if member.isfile()}
+        files = {name: file.read() for name, file in read.items() if file}
+    for name, data in files.items():
+        path = tokenizer / name.rsplit("_", 1)[-1]
+        wanted = path.name in ("tokenizer.model", "tokenizer.vocab", "vocab.txt")
+        if wanted and not (path.exists() and path.read_bytes() == data):
+            path.write_bytes(data)
+    weights: dict[str, torch.Tensor] = torch.load(io.BytesIO(files["model_weights.ckpt"]), map_location="cpu")
+    return weights
 
 
 def config(tokenizer: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Collect the sentences that the synthetic voices read.
 
-    python -m recipes.embedded.texts --work WORK [--prose FOLDER ...] [--count N]
+    python -m recipes.embedded.texts --work WORK [--prose FOLDER ...] [--count N] [--prose-share 0.7]
 
-Writes `WORK/sentences.txt`, shuffled, one sentence per line: half phrases (`phrases.py`) and training
-transcripts, half prose from text files (fortunes, speeches, a novel). Wordings of the development
-sets never appear, nor words that few people know.
+Writes `WORK/sentences.txt`, shuffled, one sentence per line: prose from text files (novels, speeches,
+examples of a dictionary, fortunes), training transcripts, and phrases (`phrases.py`) for the rest.
+Wordings of the development sets never appear, nor words that few people know.
 """
 
 import argparse
@@ -66,14 +66,15 @@ def prose(folders: list[Path]) -> list[str]:
     return list(found)
 
 
-def collect(work: Path, folders: list[Path], count: int) -> list[str]:
-    """`count` sentences in random order."""
+def collect(work: Path, folders: list[Path], count: int, prose_share: float) -> list[str]:
+    """`count` sentences in random order, of which so many are prose."""
     rng = np.random.default_rng(3)
     secret = {clip.text for name in shard_names(work, "dev-") for clip in read_shard(work, name).clips}
     transcripts = sorted({clip.text for clip in read_shard(work, "real").clips})
     texts = prose(folders)
     rng.shuffle(texts)
-    mixed = texts[: count // 2] + [transcripts[i] for i in rng.permutation(len(transcripts))[: count // 6]]
+    mixed = texts[: int(count * prose_share)]
+    mixed += [transcripts[i] for i in rng.permutation(len(transcripts))[: count // 6]]
     mixed += [phrase(rng) for _ in range(count - len(mixed))]
     kept = [text for text in mixed if text not in secret]
     rng.shuffle(kept)
@@ -86,8 +87,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--prose", type=Path, nargs="*", default=[])
     parser.add_argument("--count", type=int, default=40_000)
+    parser.add_argument("--prose-share", type=float, default=0.5)
     options = parser.parse_args()
-    found = collect(options.work, options.prose, options.count)
+    found = collect(options.work, options.prose, options.count, options.prose_share)
     (options.work / "sentences.txt").write_text("\n".join(found) + "\n", encoding="utf-8")
     print(f"{len(found)} sentences, {len(set(found))} distinct")
 

@@ -1,6 +1,7 @@
 """Train the model.
 
     python -m recipes.embedded.train --work WORK --run NAME [--resume] [--steps N] [--decay-steps N]
+    python -m recipes.embedded.train --work WORK --run NAME --weights-from MODEL.nemo
 
 The learning rate warms up and stays. A run can be stopped and resumed at any time; `--decay-steps N`
 finishes it: from the checkpoint on, the rate falls to zero over N steps, then training ends.
@@ -25,11 +26,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from recipes.embedded import batches, scoring
+from recipes.embedded import batches, scoring, unspoken
 from recipes.embedded.augment import Augmenter, mask_features
 from recipes.embedded.batches import Batch, Mix
+from recipes.embedded.corpus import read_shard, shard_names
 from recipes.embedded.guidance import UNGUIDED, entropy
-from recipes.embedded.model import VOCABULARY, build, set_dropout, set_look_aheads, train_tokenizer
+from recipes.embedded.model import VOCABULARY, build, set_dropout, set_look_aheads, train_tokenizer, unpack
 from recipes.embedded.parallel import Team, launch
 from torch.nn import functional
 
@@ -50,6 +52,7 @@ class Plan:
     learning_rate: float
     batch_seconds: float
     synthetic_share: float
+    unspoken_share: float
     dropout: float
     seed: int
 
@@ -60,7 +63,7 @@ class Plan:
 
     def guidance(self, step: int) -> float:
         """Weight of the frame-wise cross-entropy, 1 to 0."""
-        return max(0.0, 1.0 - step / self.guided_steps)
+        return 1.0 - step / self.guided_steps if step < self.guided_steps else 0.0
 
     def window(self, step: int) -> float:
         """Say how many steps the averaged weights look back: a tenth of those done, fewer while the rate falls."""
@@ -69,7 +72,11 @@ class Plan:
 
     def mix(self, step: int) -> Mix:
         """Say what an epoch that starts now is made of."""
-        return Mix(clean_only=step < self.clean_steps, synthetic_share=self.synthetic_share)
+        return Mix(
+            clean_only=step < self.clean_steps,
+            synthetic_share=self.synthetic_share,
+            unspoken_share=self.unspoken_share,
+        )
 
 
 class Trainer:
@@ -95,6 +102,7 @@ class Trainer:
         self.step = 0
         self.best = math.inf
         self.development = scoring.development_sets(work)
+        self.unspoken = [read_shard(work, name) for name in shard_names(work, f"{unspoken.SET}-test")]
 
     def __repr__(self) -> str:
         return f"<Trainer {self.folder.name} step={self.step} best={self.best:.1f}>"
@@ -130,6 +138,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["fused"] = True
         self.step, self.best = state["step"], state["best"]
+
+    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        """Begin with all weights of a finished model."""
+        for model in (self.model, self.average):
+            model.load_state_dict(weights)
 
     def load_encoder(self, path: Path) -> None:
         """Begin with the averaged encoder of another run, whose sub-words may be others."""
@@ -169,7 +182,7 @@ class Trainer:
             guided = functional.nll_loss(
                 logprobs[:, :size].flatten(0, 1), labels, ignore_index=UNGUIDED, reduction="sum"
             ) / (labels != UNGUIDED).sum().clamp(min=1)
-        return ctc / batch.targets.numel(), guided
+        return ctc / max(1, batch.targets.numel()), guided
 
     def update(self, batch: Batch) -> tuple[float, float]:
         """One step of the optimizer; returns both losses."""
@@ -203,7 +216,8 @@ class Trainer:
             for name, shard in self.development.items()
         }
         mean = sum(wer.values()) / len(wer)
-        self.log(wer=wer, mean=round(mean, 1))
+        made = sum(unspoken.words_made(reader, shard, self.pieces).total() for shard in self.unspoken)
+        self.log(wer=wer, mean=round(mean, 1), words_of_nothing=made)
         better, self.best = mean < self.best, min(mean, self.best)
         self.save("last")
         if better:
@@ -245,6 +259,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the run's last checkpoint")
     parser.add_argument("--from-checkpoint", type=Path, help="go on from this checkpoint")
     parser.add_argument("--encoder-from", type=Path, help="begin with the encoder of this checkpoint")
+    parser.add_argument("--weights-from", type=Path, help="begin with the weights and sub-words of this .nemo file")
     parser.add_argument("--steps", type=int, default=1_000_000, help="the last step, where nothing decays")
     parser.add_argument("--decay-steps", type=int, default=0)
     parser.add_argument("--guided-steps", type=int, default=1000)
@@ -253,6 +268,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--batch-seconds", type=float, default=30.0, help="per rank")
     parser.add_argument("--synthetic-share", type=float, default=0.5)
+    parser.add_argument("--unspoken-share", type=float, default=0.0, help="of the clips; wants the shard `unspoken`")
     parser.add_argument(
         "--dropout", type=float, default=0.0, help="0.1 once it reads training speech far better than new"
     )
@@ -267,15 +283,20 @@ def run(options: argparse.Namespace, team: Team) -> None:
     """Train as one member of a team."""
     torch.set_num_threads(options.threads)
     names = ("steps", "decay_steps", "guided_steps", "clean_steps", "augment_from",
-             "learning_rate", "batch_seconds", "synthetic_share", "dropout", "seed")  # fmt: skip
+             "learning_rate", "batch_seconds", "synthetic_share", "unspoken_share", "dropout", "seed")  # fmt: skip
     resumed = options.work / "runs" / options.run / "last.pt" if options.resume else None
     checkpoint = options.from_checkpoint or resumed
     if options.decay_steps:
         begun = torch.load(checkpoint, map_location="cpu")["step"] if checkpoint else 0
         options.steps = begun + options.decay_steps
+    begun_with = (
+        unpack(options.weights_from, options.work / f"tokenizer-{VOCABULARY}") if options.weights_from else None
+    )
     trainer = Trainer(options.work, options.run, Plan(**{name: getattr(options, name) for name in names}), team)
     if checkpoint:
         trainer.load(checkpoint)
+    elif begun_with:
+        trainer.load_weights(begun_with)
     elif options.encoder_from:
         trainer.load_encoder(options.encoder_from)
     trainer.train(options.score_every)
@@ -284,6 +305,8 @@ def run(options: argparse.Namespace, team: Team) -> None:
 def main() -> None:
     """Command line."""
     options = arguments()
+    if options.weights_from:
+        unpack(options.weights_from, options.work / f"tokenizer-{VOCABULARY}")  # once, before many look for it
     launch(partial(run, options), options.ranks)
 
 

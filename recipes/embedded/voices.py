@@ -26,6 +26,8 @@ Voice = Callable[[str, np.random.Generator], tuple[Samples, str]]
 ESPEAK_VARIANTS = ("m1", "m2", "m3", "m4", "m7", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt3", "croak")
 ESPEAK_ACCENTS = ("en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-029")
 KOKORO_RATE = 24_000
+BENT = 0.7
+"""Share of a lone Piper voice's sentences that are bent to other speakers."""
 WHISPERED = "af_nicole"
 """A whispering voice: rarely drawn."""
 
@@ -91,14 +93,22 @@ def session(model: Path | bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def to_samples(wave: npt.NDArray[np.float32], rate: int) -> Samples:
+def to_samples(wave: npt.NDArray[np.float32], rate: float) -> Samples:
     """Float -1..1 at any rate to int16 at 16 kHz."""
     wave = soxr.resample(np.ascontiguousarray(wave.reshape(-1)), rate, SAMPLE_RATE)
     return (np.clip(wave, -1, 1) * 32767).astype(np.int16)
 
 
+def bend(rng: np.random.Generator) -> float:
+    """Draw how much higher a voice sounds (1: as it is): between a big man's and a child's."""
+    return float(np.exp(rng.uniform(np.log(0.87), np.log(1.4)))) if rng.random() < BENT else 1.0
+
+
 def piper(model: Path) -> Voice:
-    """Make a Piper voice (`model` and `model.json`), at various speeds and degrees of liveliness."""
+    """Make a Piper voice (`model` and `model.json`), at various speeds and degrees of liveliness.
+
+    Played faster or slower, with its own speed set against that, it is another speaker.
+    """
     settings = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
     ids: dict[str, list[int]] = settings["phoneme_id_map"]
     accent, rate = settings["espeak"]["voice"], settings["audio"]["sample_rate"]
@@ -109,13 +119,14 @@ def piper(model: Path) -> Voice:
         for symbol in phonemes(text, accent) + ".":
             row += [*ids.get(symbol, []), *ids["_"]] if symbol in ids else []
         row += ids["$"]
-        scales = [rng.uniform(0.5, 0.8), rng.uniform(0.8, 1.35), rng.uniform(0.6, 0.9)]
+        higher = bend(rng)
+        scales = [rng.uniform(0.5, 0.8), rng.uniform(0.8, 1.35) * higher, rng.uniform(0.6, 0.9)]
         inputs = {
             "input": np.array([row], np.int64),
             "input_lengths": np.array([len(row)], np.int64),
             "scales": np.array(scales, np.float32),
         }
-        return to_samples(network.run(None, inputs)[0], rate), f"piper-{model.stem}"
+        return to_samples(network.run(None, inputs)[0], rate * higher), f"piper-{model.stem}-{higher:.2f}"
 
     return speak
 
