@@ -67,7 +67,9 @@ class Workflows:
         """Leave jobs as they stand."""
         if self._launched:
             with suppress(StorageError):
-                self.unfinished = await self._in_thread((await self._launched).stop)
+                launched = await self._launched
+                self.unfinished = True  # until it is known better
+                self.unfinished = await self._in_thread(launched.stop)
 
     async def enqueue(self, job: Job) -> None:
         """Let a job be worked on, here or by another server on the same database. Twice the same does nothing."""
@@ -99,6 +101,7 @@ class Launched:
     """DBOS at work. Blocking: called in threads."""
 
     dbos: Any
+    url: str
     server: str
     transcribe_job: Callable[..., Any]
 
@@ -130,13 +133,18 @@ class Launched:
 
     def stop(self) -> bool:
         """Stop all threads; return whether work of this server is left, as far as one can tell."""
-        try:
-            return bool(self.dbos.list_workflows(status="PENDING", executor_id=self.server, limit=1, load_input=False))
+        from dbos import DBOSClient
+
+        self.dbos.destroy(destroy_registry=True)
+        try:  # only now: until then a thread may have begun another job
+            client = DBOSClient(system_database_url=self.url, retry_connection_errors=False)
+            try:
+                return bool(client.list_workflows(status="PENDING", executor_id=self.server, load_input=False))
+            finally:
+                client.destroy()
         except Exception as error:  # noqa: BLE001 - DBOS's and its database's
             log.warning("what is left to others is not known: they will look", reason=repr(error))
             return True
-        finally:
-            self.dbos.destroy(destroy_registry=True)
 
     def _jobs(self, *statuses: str) -> set[str]:
         found = self.dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
@@ -184,7 +192,7 @@ def _launch(url: str, server: str, work: Work) -> Launched:
             "log_level": "WARNING",
         }
     )
-    launched, limits = Launched(DBOS, server, _define(DBOS, work)), work.limits
+    launched, limits = Launched(DBOS, url, server, _define(DBOS, work)), work.limits
     try:
         DBOS.launch()
         DBOS.register_queue(
