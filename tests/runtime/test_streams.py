@@ -154,6 +154,9 @@ async def test_what_is_cleared_is_never_told(engine: Engine, tmp_path: Path) -> 
     async with lane_of(engine, tmp_path) as lane, lane.stream(lane.info.waits[0], Options()) as stream:
         events = await talk(stream, [sample()[:30_000], Clear(), sample(), Commit()])
     assert finals(events) == [HEARD]
+    cleared, committed = (event for event in events if isinstance(event, Committed))
+    assert (cleared.cleared, cleared.utterance, cleared.until) == (True, None, 30_000 / SAMPLE_RATE)
+    assert (committed.cleared, committed.utterance) == (False, 0)
 
 
 async def test_silence_has_no_words_and_an_hour_of_it_is_forgotten(engine: Engine, tmp_path: Path) -> None:

@@ -117,7 +117,8 @@ async def test_a_commit_and_the_end_are_heard_again_and_what_is_cleared_is_not()
     events = await talk(Quick(), commands, second=second(lane))
     assert finals(events) == ["zero one", "zero one two"]
     assert lane.heard == [pytest.approx(2.0), pytest.approx(3.0)]
-    assert [event.utterance for event in events if isinstance(event, Committed)] == [0]
+    committed = [event for event in events if isinstance(event, Committed)]
+    assert [(event.utterance, event.cleared) for event in committed] == [(0, False), (None, True)]
 
 
 async def test_finals_keep_their_order_and_sound_is_heard_while_the_second_pass_is_at_it() -> None:

@@ -146,7 +146,7 @@ def test_the_older_dialect_is_understood(server: str) -> None:
 def test_several_items_follow_each_other_and_clear_forgets(server: str) -> None:
     with opened(server) as connection:
         say(connection, "session.update", session=MANUAL)
-        previous = None
+        previous, seconds = None, []
         for round_number in range(3):
             for audio in pieces(at_24_khz(sample())):
                 say(connection, "input_audio_buffer.append", audio=audio)
@@ -161,6 +161,8 @@ def test_several_items_follow_each_other_and_clear_forgets(server: str) -> None:
             assert done["item_id"] == committed["item_id"]
             assert done["transcript"] == HEARD
             previous = committed["item_id"]
+            seconds.append(done["usage"]["seconds"])
+    assert seconds[0] == seconds[1], "a rest of what was cleared was heard"
 
 
 def test_logprobs_come_where_they_are_asked_for(server: str) -> None:

@@ -92,7 +92,7 @@ class Conversation:
                 await self._tell_end(self._session.committed(live), live)
             case Clear():
                 live = await self._stream.finish()
-                self._session.clear(live)
+                await self._outbox.put(self._session.clear(live))
                 if self._second:
                     self._second.forget(live.until)
             case Change():

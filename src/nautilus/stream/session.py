@@ -78,6 +78,8 @@ class Committed:
     """The one that it ended; None if nothing was said."""
     until: float
     """Seconds of the stream."""
+    cleared: bool = False
+    """Whether the client had the utterance forgotten."""
 
 
 Event: TypeAlias = SpeechStarted | Partial | Final | Committed
@@ -132,10 +134,11 @@ class Session:
         utterance = self._utterance if live.hypothesis.words else None
         return [*self.ended(live), Committed(utterance, live.until)]
 
-    def clear(self, live: Live) -> None:
+    def clear(self, live: Live) -> list[Event]:
         """Forget the utterance."""
         self._begun = live.until
         self._speaking, self._told = False, ((), 0)
+        return [Committed(None, live.until, cleared=True)]
 
     def _begin(self, live: Live) -> list[Event]:
         if self._speaking:

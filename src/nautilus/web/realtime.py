@@ -133,9 +133,9 @@ class Conversation:
 
     async def _hear(self) -> None:
         messages = self._commands()
-        first: Command | None = Clear()
-        while isinstance(first, Change | Clear):  # nothing to hear yet
-            first = await anext(messages, None)
+        while isinstance(first := await anext(messages, None), Change | Clear):  # nothing to hear yet
+            if isinstance(first, Clear):
+                await self._send(self._cleared(0.0))
         if first is None:
             return
         async with self._core.pool.lease(self._core.resolve(self._session.model)) as lane:
@@ -199,8 +199,7 @@ class Conversation:
                 return await self._commit(event.get("event_id"))
             case "input_audio_buffer.clear":
                 self._uncommitted = 0
-                self._items.forget()
-                await self._send(self._items.event("input_audio_buffer.cleared"))
+                self._pcm.finish()  # what the resampler still held is forgotten, too
                 return [Clear()]
             case kind if kind == DONE:
                 raise UnsupportedError("Commit, or close the connection: only NVIDIA's dialect ends with this.", "type")
@@ -209,8 +208,10 @@ class Conversation:
 
     def _forced(self) -> list[Command]:
         """End the utterance with the sound so far."""
+        rest = self._pcm.finish()
+        self._appended += len(rest)
         self._uncommitted = 0
-        return [self._pcm.finish(), Commit()]
+        return [rest, Commit()]
 
     async def _commit(self, event_id: object) -> list[Command]:
         if self._session.nvidia:  # commits each piece
@@ -246,12 +247,20 @@ class Conversation:
                 if session.vad is not None:  # what came since the utterance ended can still be committed
                     since = self._appended - round(event.until * SAMPLE_RATE)
                     self._uncommitted = min(self._uncommitted, max(0, since))
+            case Committed(cleared=True):
+                events = [self._cleared(event.until)]
             case Committed():
                 seconds = self._seconds(event.until)
                 told = session.vad is not None and event.utterance is not None  # by its final
                 events = [] if told else items.complete(seconds, session)
         for one in events:
             await self._send(one)
+
+    def _cleared(self, until: float) -> dict[str, Any]:
+        """Forget the item, and that its sound was ever sent."""
+        self._items.forget()
+        self._committed_at = until
+        return self._items.event("input_audio_buffer.cleared")
 
     def _seconds(self, until: float) -> float:
         """Return how much sound a commit ended."""
