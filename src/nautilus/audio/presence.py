@@ -3,7 +3,8 @@
 Two witnesses are heard: the model, by the confidence of its words, and the voice activity detector, which is asked only
 where the model alone does not settle it, since that takes its time. Neither is right by itself: a dog that barks is a
 word that the model is sure of, a sea wave is a voice to the detector. As they err for different reasons, their log-odds
-are added (naive Bayes). The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
+are added (naive Bayes). What is made of noise is also rare: who speaks says some words a second, so the logarithm of how
+many there are is added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,15 +14,16 @@ from typing import Final
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-SURE: Final = 1.1
-"""Sum of the confidences of the two surest words from which on nobody is asked: hardly any noise has it."""
+SURE: Final = 1.2
+"""Confidences of the two surest words and the logarithm of the words in a second, together, from which on nobody is
+asked: hardly any noise has it."""
 BRIEF: Final = 1.0
 """Seconds; what is shorter is mostly one word, somebody's answer or command …"""
 TRUSTED: Final = 0.6
 """… and is not doubted with this confidence."""
 CERTAIN: Final = 0.98
 """Confidence that no word of noise has; models that cannot tell how sure they are say 1."""
-ENOUGH: Final = -0.7
+ENOUGH: Final = 0.0
 """Log-odds of both witnesses and the logarithm of the words in a second, together, from which on somebody spoke."""
 ANYWHERE: Final = 0.05
 """Probability that the detector must reach near a word: speech in loud noise has many that it hardly hears."""
@@ -33,8 +35,12 @@ _SUREST: Final = 0.999
 
 def is_doubtful(words: Sequence[Word], seconds: float) -> bool:
     """Whether the words of so many seconds may be none, as far as the model can tell."""
+    if not words or seconds <= 0.0:
+        return False
     surest = sorted((word.confidence for word in words), reverse=True)[:2]
-    return bool(surest) and sum(surest) < SURE and surest[0] < (TRUSTED if seconds < BRIEF else CERTAIN)
+    if surest[0] >= (TRUSTED if seconds < BRIEF else CERTAIN):
+        return False
+    return sum(surest) + log(len(words) / seconds) < SURE
 
 
 def spoken(
