@@ -3,8 +3,8 @@
 Two witnesses are heard: the model, by the confidence of its words, and the voice activity detector, which is asked only
 where the model alone does not settle it, since that takes its time. Neither is right by itself: a dog that barks is a
 word that the model is sure of, a sea wave is a voice to the detector. As they err for different reasons, their log-odds
-are added (naive Bayes). What is made of noise is also rare: who speaks says some words a second, so the logarithm of how
-many there are is added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
+are added (naive Bayes). What is made of noise is also rare: who speaks says some words a second, so the logarithm of
+how many is added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
 """
 
 from collections.abc import Callable, Sequence
