@@ -103,6 +103,7 @@ def describe(model: Any, name: str) -> dict[str, Any]:  # NeMo is untyped
         "format": 1, "name": name, "family": "ctc", "languages": ["en"], "sample_rate": 16_000,
         "features": features, "subsampling": 8, "tokens": "tokens.txt", "blank": VOCABULARY, "max_seconds": 30.0,
         "utterances": True,  # all that it was trained on: windows end at every pause
+        "packed": True,  # `graphs.Offline` has no rows for padding
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "graphs": {"offline": "offline.onnx", "streaming": streaming},
     }  # fmt: skip

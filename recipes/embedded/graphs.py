@@ -6,7 +6,7 @@ Both compute what NeMo's encoder computes with its `chunked_limited` attention, 
 - keys and values are cached instead of the layers' inputs (streams),
 - the projected positions are constants, queries, keys and values of all heads come of one product,
 - frames of all recordings of a batch are rows of one matrix wherever they don't look at each other, so that a bias is
-  part of its product,
+  part of its product; of whole recordings, there is no row for what is padding,
 - factors and padding lie in weights and convolutions.
 
 A stream's first chunk is a chunk like all others: its features are preceded by `FIRST_PADDING`
@@ -31,6 +31,10 @@ DROP = 2
 """Encoder frames that these give and that a step therefore leaves out."""
 FIRST_PADDING = 16
 """Frames of zeros before a stream's first feature frame."""
+APART = 14
+"""Feature frames from the end of a recording to the next one, so that two frames are silent at each stage."""
+PAST = 8
+"""Frames that a block's convolution hears before the one it is at."""
 HIDDEN = -1e4
 """Attention score of what must not be seen."""
 
@@ -75,18 +79,52 @@ class Subsampling(nn.Module):
         self.mixers = nn.ModuleList([nn.Identity(), layers[3], layers[6]])
         self.out = pre_encode.out
 
-    def forward(self, features: Tensor, lengths: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, lengths: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """[batch, 80, frames] to [batch, frames / 8 + 1, width]; `before` [batch] frames precede the beginning."""
         x = features.transpose(1, 2).unsqueeze(1)
-        for stage, mixer in zip(self.stages, self.mixers, strict=True):
-            heard = frames_before(x.shape[2], lengths)
-            if before is not None:
-                heard = heard - frames_before(x.shape[2], before)
-                before = torch.div(before, 2, rounding_mode="floor")
-            x = x * heard.unsqueeze(1).unsqueeze(3)
-            x = functional.relu(mixer(Padded.apply(x, stage.weight, stage.bias, [2, 2, 1, 1], 2, stage.groups)))
-            lengths = torch.div(lengths, 2, rounding_mode="floor") + 1
-        return self.out(x.transpose(1, 2).flatten(2)), lengths
+        for number in range(len(self.stages)):
+            heard = frames_before(x.shape[2], lengths) - frames_before(x.shape[2], before)
+            x = self.halve(number, x * heard.unsqueeze(1).unsqueeze(3))
+            lengths, before = halved(lengths), torch.div(before, 2, rounding_mode="floor")
+        frames = x.transpose(1, 2).flatten(2)
+        return self.out(frames.flatten(0, 1)).reshape(frames.shape[0], frames.shape[1], -1), lengths
+
+    def halve(self, number: int, x: Tensor) -> Tensor:
+        """One stage: [batch, channels, frames, bands] to half as many frames and bands, and one."""
+        stage, mixer = self.stages[number], self.mixers[number]
+        return functional.relu(mixer(Padded.apply(x, stage.weight, stage.bias, [2, 2, 1, 1], 2, stage.groups)))
+
+    def one_after_the_other(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, 80, frames] to the rows [frames, width] of all recordings, and how many each has.
+
+        They lie on one strip, so far apart that none hears another, each beginning at a frame of the encoder.
+        """
+        sizes = torch.div(lengths + APART + 7, 8, rounding_mode="floor") * 8
+        starts = torch.cumsum(sizes, 0) - sizes
+        rows = torch.arange(sizes.sum())
+        recording = found(rows, starts)
+        rows = torch.minimum(rows - starts[recording], lengths[recording] - 1) + recording * features.shape[2]
+        x = features.transpose(1, 2).reshape(-1, features.shape[1]).index_select(0, rows).unsqueeze(0).unsqueeze(0)
+        for number in range(len(self.stages)):
+            rows = torch.arange(x.shape[2])
+            recording = found(rows, starts)
+            heard = (rows - starts[recording] < lengths[recording]).float()
+            x = self.halve(number, x * heard.unsqueeze(1))
+            lengths, starts = halved(lengths), torch.div(starts, 2, rounding_mode="floor")
+        rows = torch.arange(lengths.sum())
+        recording = found(rows, torch.cumsum(lengths, 0) - lengths)
+        rows = rows + (starts - torch.cumsum(lengths, 0) + lengths)[recording]
+        return self.out(x.squeeze(0).transpose(0, 1).index_select(0, rows).flatten(1)), lengths
+
+
+def halved(lengths: Tensor) -> Tensor:
+    """Frames that a stage makes of so many."""
+    return torch.div(lengths, 2, rounding_mode="floor") + 1
+
+
+def found(rows: Tensor, starts: Tensor) -> Tensor:
+    """Which of the stretches that begin at `starts` each row lies in; the last one has no end."""
+    return (rows.unsqueeze(1) >= starts.unsqueeze(0)).long().sum(1) - 1
 
 
 class Attention(nn.Module):
@@ -165,12 +203,12 @@ class Block(nn.Module):
         x = functional.linear(self.layer.norm_conv(x), inner.weight.squeeze(2), inner.bias)
         return functional.glu(x, dim=-1)
 
-    def convolve(self, x: Tensor, pads: list[int]) -> Tensor:
-        """Convolve over time, [batch, D, frames + past] to rows [frames, D]."""
+    def convolve(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Convolve over time, [batch, D, past + frames] to rows [frames, D]; of them only some, if such are chosen."""
         conv = self.layer.conv
         inner = conv.depthwise_conv
-        y = Padded.apply(x, inner.weight, inner.bias, pads, 1, inner.groups)
-        y = functional.silu(conv.batch_norm(y.transpose(1, 2).reshape(-1, x.shape[1])))
+        y = Padded.apply(x, inner.weight, inner.bias, [0, 0], 1, inner.groups).transpose(1, 2).reshape(-1, x.shape[1])
+        y = functional.silu(conv.batch_norm(y if chosen is None else y.index_select(0, chosen)))
         return functional.linear(y, conv.pointwise_conv2.weight.squeeze(2), conv.pointwise_conv2.bias)
 
     def after(self, x: Tensor) -> Tensor:
@@ -196,44 +234,85 @@ class Network(nn.Module):
         return functional.log_softmax(functional.linear(x, self.output.weight.squeeze(2), self.output.bias), dim=-1)
 
 
+class Rows:
+    """Where the frames of a batch's recordings lie: row after row, nothing between them, and what looks at what."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths = lengths
+        self.starts = torch.cumsum(lengths, 0) - lengths
+        self.rows = torch.arange(lengths.sum())
+        self.recording = found(self.rows, self.starts)
+        self.place = self.rows - self.starts[self.recording]
+        """The frame's number in its recording."""
+        self.chunks = torch.div(lengths + LONGEST_CHUNK - 1, LONGEST_CHUNK, rounding_mode="floor")
+        self.first_chunks = torch.cumsum(self.chunks, 0) - self.chunks
+
+    def sight(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rows of all chunks, flat [chunks * 14]; rows that they see, flat [chunks * 84], and what hides some of these.
+
+        The last is [chunks, 1, 84].
+        """
+        chunks = torch.arange(self.chunks.sum())
+        recording = found(chunks, self.first_chunks)
+        first = ((chunks - self.first_chunks[recording]) * LONGEST_CHUNK).unsqueeze(1)
+        start, last = self.starts[recording].unsqueeze(1), self.lengths[recording].unsqueeze(1) - 1
+        places = first + torch.arange(REACH) - LEFT_CONTEXT
+        hidden = ((places < 0) | (places > last)).float() * HIDDEN
+        own = start + torch.minimum(first + torch.arange(LONGEST_CHUNK), last)
+        seen = start + torch.minimum(places.clamp(min=0), last)
+        return own.flatten(), seen.flatten(), hidden.unsqueeze(1)
+
+    def in_chunks(self) -> Tensor:
+        """Where each row lies in the chunks [chunks * 14]."""
+        return self.first_chunks[self.recording] * LONGEST_CHUNK + self.place
+
+    def apart(self) -> Tensor:
+        """Rows with `PAST` rows before each recording: counted from 1, and 0 for these."""
+        starts = self.starts + PAST * torch.arange(self.lengths.shape[0])
+        rows = torch.arange(self.rows.shape[0] + PAST * self.lengths.shape[0])
+        recording = found(rows, starts)
+        place = rows - starts[recording] - PAST
+        return torch.where(place < 0, torch.zeros_like(place), self.starts[recording] + place + 1)
+
+    def together(self) -> Tensor:
+        """Which of what is heard of `PAST` rows and one more, of those of `apart`, is each row's."""
+        return self.rows + PAST * self.recording
+
+    def by_recording(self) -> Tensor:
+        """Rows of each recording [batch, frames of the longest]; behind its end the last one again."""
+        places = torch.arange(self.lengths.max()).unsqueeze(0)
+        return self.starts.unsqueeze(1) + torch.minimum(places, self.lengths.unsqueeze(1) - 1)
+
+
 class Offline(Network):
     """Whole recordings, at the longest look-ahead."""
 
     def forward(self, audio_signal: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """Log-mels [batch, 80, frames] and lengths to log-probabilities and their lengths."""
-        x, lengths = self.subsampling(audio_signal, length, None)
-        batch, frames = x.shape[0], x.shape[1]
-        chunks = (frames + LONGEST_CHUNK - 1) // LONGEST_CHUNK
-        padded = chunks * LONGEST_CHUNK
-        x = functional.pad(x, (0, 0, 0, padded - frames)).reshape(-1, self.width)
-        seen, hidden = self.sight(batch, chunks, lengths)
+        x, lengths = self.subsampling.one_after_the_other(audio_signal, length)
+        rows = Rows(lengths)
+        sight, in_chunks = rows.sight(), rows.in_chunks()
+        apart, together = rows.apart(), rows.together()
         for block in self.blocks:
             x = block.first(x)
-            x = x + self.attend(block.attention, block.layer.norm_self_att(x), seen, hidden)
-            heard = block.gated(x).reshape(batch, padded, self.width).transpose(1, 2)
-            x = block.after(x + block.convolve(heard, [8, 0]))
-        return self.logprobs(x).reshape(batch, padded, -1)[:, :frames], lengths
+            x = x + self.attend(block.attention, block.layer.norm_self_att(x), *sight, in_chunks)
+            heard = functional.pad(block.gated(x), (0, 0, 1, 0)).index_select(0, apart).transpose(0, 1).unsqueeze(0)
+            x = block.after(x + block.convolve(heard, together))
+        return self.logprobs(x)[rows.by_recording()], lengths
 
     @staticmethod
-    def sight(batch: int, chunks: int, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows that the chunks see, flat [batch * chunks * 84], and what hides some of them [batch * chunks, 1, 84]."""
-        places = torch.arange(chunks).unsqueeze(1) * LONGEST_CHUNK + torch.arange(REACH) - LEFT_CONTEXT
-        visible = (places.unsqueeze(0) >= 0) & (places.unsqueeze(0) < lengths.view(-1, 1, 1))
-        hidden = ((~visible).float() * HIDDEN).reshape(-1, 1, REACH)
-        rows = torch.arange(batch).view(-1, 1, 1) * (chunks * LONGEST_CHUNK) + places.clamp(min=0).unsqueeze(0)
-        return rows.flatten(), hidden
-
-    @staticmethod
-    def attend(attention: Attention, x: Tensor, seen: Tensor, hidden: Tensor) -> Tensor:
-        """Rows [batch * chunks * 14, D] to as many."""
+    def attend(attention: Attention, x: Tensor, own: Tensor, seen: Tensor, hidden: Tensor, in_chunks: Tensor) -> Tensor:
+        """Rows [frames, D] to as many."""
         heads, width = attention.heads, attention.width
         parts = attention.project(x).transpose(0, 1)
         content, place, key, value = parts.split(heads)
+        content, place = (part.index_select(1, own) for part in (content, place))
         key, value = (part.index_select(1, seen).reshape(heads, -1, REACH, width) for part in (key, value))
         place = attention.by_place(place, LONGEST_CHUNK).reshape(heads, -1, LONGEST_CHUNK * attention.places.shape[2])
         content = content.reshape(heads, -1, LONGEST_CHUNK, width)
         mixed = attention.mix(content, key, value, attention.shift(place, LONGEST_CHUNK), hidden)
-        return attention.out(mixed.reshape(heads, -1, width).transpose(0, 1).reshape(-1, heads * width))
+        mixed = mixed.reshape(heads, -1, width).transpose(0, 1).reshape(-1, heads * width)
+        return attention.out(mixed.index_select(0, in_chunks))
 
 
 class Streaming(Network):
@@ -270,8 +349,8 @@ class Streaming(Network):
             x = x + block.attention.out(mixed.transpose(1, 2).reshape(-1, self.width))
             heard = block.gated(x).reshape(batch, chunk, self.width).transpose(1, 2)
             heard = torch.cat([cache_last_time[:, number], heard], dim=2)
-            times.append(heard[:, :, -8:])
-            x = block.after(x + block.convolve(heard, [0, 0]))
+            times.append(heard[:, :, -PAST:])
+            x = block.after(x + block.convolve(heard))
         seen_frames = (cache_last_channel_len + chunk).clamp(max=LEFT_CONTEXT)
         logprobs = self.logprobs(x).reshape(batch, chunk, -1)
         return logprobs, lengths, torch.stack(channels, 1), torch.stack(times, 1), seen_frames

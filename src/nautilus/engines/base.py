@@ -34,6 +34,8 @@ class EngineInfo:
     """The longest window it hears comfortably."""
     utterances: bool = False
     """Whether it is best at single utterances, so that windows should end at every pause."""
+    packed: bool = False
+    """Whether padding costs next to nothing: recordings of other lengths can be heard together."""
     frame_seconds: float = 0.08
     """Resolution of its word times."""
     keywords: bool = False

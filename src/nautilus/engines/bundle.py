@@ -54,6 +54,8 @@ class Bundle:
     max_seconds: float = 30.0
     utterances: bool = False
     """Whether the model was trained on single utterances only."""
+    packed: bool = False
+    """Whether the whole-window graph leaves padding out: it takes recordings of any lengths together at no cost."""
     parameters: int | None = None
     quantized: bool = False
     """Whether the whole-window graph scales what it hears to 8 bits, all of a batch by one factor."""
@@ -135,6 +137,7 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         languages=tuple(manifest.get("languages", ())),
         max_seconds=manifest.get("max_seconds", 30.0),
         utterances=manifest.get("utterances", False),
+        packed=manifest.get("packed", False),
         parameters=manifest.get("parameters"),
         quantized=manifest.get("quantized", False),
         calibration=Calibration(**manifest.get("calibration", {})),

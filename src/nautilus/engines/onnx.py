@@ -44,6 +44,7 @@ class OnnxEngine:
             languages=bundle.languages,
             max_seconds=bundle.max_seconds,
             utterances=bundle.utterances,
+            packed=bundle.packed,
             frame_seconds=bundle.frame_seconds,
             look_aheads=look_aheads_of(bundle),
             keywords=True,

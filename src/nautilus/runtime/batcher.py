@@ -179,7 +179,8 @@ class Batcher:
         self._meters.batch_items.add(len(batch))
         self._meters.batch_seconds.add(inference, id_of(next((one.trace for one in batch if one.trace), None)))
         self._meters.audio.add(seconds)
-        self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
+        if not self.info.packed:
+            self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
 
 
 def _room(info: EngineInfo, limits: BatchLimits, sizing: Sizing) -> Room:

@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 CPU_PADDING = 0.04
 GPU_PADDING = 0.25
 """On a GPU a batch of many costs little more than one of few; on a CPU padding eats what batches gain."""
+PACKED_PADDING = 0.5
+"""Where padding costs nothing; but short recordings wait for the long one that they are heard with."""
 
 
 @asynccontextmanager
@@ -74,7 +76,7 @@ async def serving(
     listening: Executor | None = None,
 ) -> AsyncIterator[Lane]:
     """Put a queue before an engine, wherever that is, for the length of the block."""
-    batcher = Batcher(info, transcribe, _settled(limits, sizing, info.device), take_steps, listening, sizing)
+    batcher = Batcher(info, transcribe, settled(limits, sizing, info), take_steps, listening, sizing)
     places = batcher.state().places
     streams = {look_ahead: places.capacity(look_ahead) for look_ahead in info.waits}
     sized = {"workers": sizing.workers, "max_items": sizing.max_items, "streams": streams}
@@ -87,8 +89,8 @@ async def serving(
             task.cancel()
 
 
-def _settled(limits: BatchLimits, sizing: Sizing, device: str) -> BatchLimits:
+def settled(limits: BatchLimits, sizing: Sizing, info: EngineInfo) -> BatchLimits:
     """Return the limits with what was left open filled in."""
-    usual = CPU_PADDING if device == "cpu" else GPU_PADDING
+    usual = PACKED_PADDING if info.packed else CPU_PADDING if info.device == "cpu" else GPU_PADDING
     padding = limits.max_padding if limits.max_padding >= 0 else usual
     return replace(limits, workers=sizing.workers, max_items=sizing.max_items, max_padding=padding)

@@ -28,7 +28,8 @@ class BatchLimits:
     max_seconds: float = 480.0
     """Audio in a batch after padding: the longest item times the number of items."""
     max_padding: float = -1.0
-    """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU."""
+    """Share of a batch's padded seconds that may be padding; below 0: little on a CPU, more on a GPU, half for a model
+    that leaves padding out."""
     max_waiting: int = 512
     """Windows in the queue beyond which new recordings are refused, not queued; of tenants, who has its share there."""
     max_wait: float = 30.0
