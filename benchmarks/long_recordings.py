@@ -136,6 +136,8 @@ def section(speech: Path, work: Path) -> str:
     for name in dict.fromkeys(one.set for one in by_window):
         cells = [losses([one.result for one in found if one.set == name]) for found in (by_window, by_utterance)]
         lines.append(f"| `{name}` | {cells[0]} | {cells[1]} |\n")
+    everything = [f"{pooled([one.result for one in found]):+.2f}" for found in (by_window, by_utterance)]
+    lines.append(f"| all | {everything[0]} | {everything[1]} |\n")
     late = {
         name: max(100 * one.result.shifted(LATE) for one in by_utterance if one.set == name)
         for name in dict.fromkeys(one.set for one in by_utterance)
@@ -148,9 +150,13 @@ def section(speech: Path, work: Path) -> str:
 
 def losses(results: Sequence[Wholeness]) -> str:
     """Say what each recording costs, and all together."""
-    words = sum(one.words for one in results)
-    all_of_them = 100 * sum(one.errors_whole - one.errors_alone for one in results) / max(1, words)
-    return f"{', '.join(f'{one.loss:+.1f}' for one in results)}; {all_of_them:+.2f}"
+    return f"{', '.join(f'{one.loss:+.1f}' for one in results)}; {pooled(results):+.2f}"
+
+
+def pooled(results: Sequence[Wholeness]) -> float:
+    """Return the points of word error rate that all of them cost together."""
+    errors = sum(one.errors_whole - one.errors_alone for one in results)
+    return 100 * errors / max(1, sum(one.words for one in results))
 
 
 def _settings(home: Path, utterances: bool | None = None) -> Settings:
