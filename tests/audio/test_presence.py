@@ -77,6 +77,14 @@ def test_many_words_are_likelier_to_be_words_than_few() -> None:
     assert len(kept([word(number / 2) for number in range(10)], heard)) == 10
 
 
+def test_one_word_of_a_long_recording_is_kept_where_the_detector_is_sure() -> None:
+    def detect(_: Waveform) -> NDArray[np.float32]:
+        return np.full(1000, 0.95, np.float32)
+
+    only = [word(1.0, 0.3)]
+    assert list(spoken(only, np.zeros(20 * 16_000, np.float32), detect)) == only
+
+
 def test_words_whose_times_are_estimates_are_kept_wherever_somebody_speaks() -> None:
     estimated = Word("w", 4.0, 4.5, 0.6)
     assert kept([estimated], speaking(1.0, 2.0, 0.9)) == [4.0]

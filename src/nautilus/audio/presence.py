@@ -25,6 +25,8 @@ CERTAIN: Final = 0.98
 """Confidence that no word of noise has; models that cannot tell how sure they are say 1."""
 ENOUGH: Final = 0.0
 """Log-odds of both witnesses and the logarithm of the words in a second, together, from which on somebody spoke."""
+RARELY: Final = 0.2
+"""Words in a second; fewer tell no more: of a long recording that is hard to hear, a model hears a word or two."""
 ANYWHERE: Final = 0.05
 """Probability that the detector must reach near a word: speech in loud noise has many that it hardly hears."""
 REACH: Final = 0.2
@@ -50,7 +52,7 @@ def spoken(
     if not len(waveform):
         return ()
     probabilities = detect(waveform)
-    often = log(len(words) * SAMPLE_RATE / len(waveform))
+    often = log(max(RARELY, len(words) * SAMPLE_RATE / len(waveform)))
     surest = max(word.confidence for word in words)
     if _log_odds(float(probabilities.max())) + _log_odds(surest) + often < ENOUGH:
         return ()
