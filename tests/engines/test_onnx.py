@@ -5,7 +5,7 @@ import pytest
 
 from nautilus.engines.base import Engine
 from nautilus.engines.bundle import Bundle
-from nautilus.engines.onnx import open_session
+from nautilus.engines.onnx import open_session, padded
 from nautilus.errors import ModelLoadError
 from nautilus.types import Options
 from tests.engines.sounds import noise, sample, silence
@@ -15,6 +15,7 @@ def test_what_it_is(embedded: Bundle, embedded_onnx: Engine) -> None:
     info = embedded_onnx.info
     assert (info.name, info.family, info.runtime, info.device) == (embedded.name, "ctc", "onnx", "cpu")
     assert (info.languages, info.frame_seconds, info.translates) == (("en",), 0.08, False)
+    assert info.packed
 
 
 def test_its_language_is_known_even_of_silence(embedded_onnx: Engine) -> None:
@@ -36,6 +37,23 @@ def test_a_window_of_half_a_minute_is_heard_to_its_end(embedded_onnx: Engine) ->
     long = np.concatenate([sample(), noise(30.0 - 2 * len(sample()) / 16_000) * 0.01, sample()])
     (heard,) = embedded_onnx.transcribe([long], Options())
     assert heard.words[-1].end > 24.0
+
+
+def test_neighbours_of_any_length_change_no_score(embedded: Bundle) -> None:
+    """Recordings lie one after the other inside the graph, and must not hear each other."""
+    session = open_session(embedded.folder / embedded.offline)
+    features = [
+        embedded.features(one) for one in (sample(), noise(0.3), sample()[20_000:], noise(11.0), sample()[:800])
+    ]
+
+    def scores(chosen: list[np.ndarray]) -> list[np.ndarray]:
+        signal, lengths = padded(chosen)
+        logprobs, counts = session.run(["logprobs", "encoded_lengths"], {"audio_signal": signal, "length": lengths})
+        return [rows[:count] for rows, count in zip(logprobs, counts, strict=True)]
+
+    for order in (features, features[::-1]):
+        for together, one in zip(scores(order), order, strict=True):
+            np.testing.assert_allclose(together, scores([one])[0], atol=1e-4)
 
 
 def test_a_broken_graph_is_refused_by_name(tmp_path: Path) -> None:

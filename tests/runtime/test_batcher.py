@@ -93,6 +93,16 @@ async def test_what_waits_while_the_engine_is_busy_leaves_as_one_batch() -> None
     assert engine.batches == [1, 3]
 
 
+@pytest.mark.parametrize(("packed", "padding"), [(False, 1.0), (True, 0.0)])
+async def test_padding_is_counted_where_it_is_heard(packed: bool, padding: float) -> None:
+    engine = FakeEngine()
+    engine.info = replace(engine.info, packed=packed)
+    async with serving(engine, replace(LIMITS, max_padding=0.5)) as batcher:
+        await asyncio.gather(*(batcher.submit(silence(seconds), EN, Claim()) for seconds in (3, 2)))
+        meters = batcher.state().meters
+    assert (meters.audio.value, meters.padding.value) == (5.0, padding)
+
+
 async def test_a_full_queue_refuses_and_says_when_to_retry() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher, asyncio.TaskGroup() as tasks:

@@ -165,6 +165,16 @@ def test_several_items_follow_each_other_and_clear_forgets(server: str) -> None:
     assert seconds[0] == seconds[1], "a rest of what was cleared was heard"
 
 
+def test_a_clear_before_any_sound_is_answered(server: str) -> None:
+    with opened(server) as connection:
+        say(connection, "session.update", session=MANUAL)
+        say(connection, "input_audio_buffer.clear")
+        until(connection, "input_audio_buffer.cleared")
+        say(connection, "input_audio_buffer.append", audio=base64.b64encode(at_24_khz(sample())).decode())
+        say(connection, "input_audio_buffer.commit")
+        assert until(connection, "conversation.item.input_audio_transcription.completed")["transcript"] == HEARD
+
+
 def test_logprobs_come_where_they_are_asked_for(server: str) -> None:
     with opened(server) as connection:
         say(connection, "session.update", session=MANUAL | {"include": ["item.input_audio_transcription.logprobs"]})
