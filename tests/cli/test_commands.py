@@ -18,10 +18,10 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     monkeypatch.setenv("NAUTILUS_MODELS_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("NAUTILUS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
-    handlers = logging.getLogger().handlers[:]
+    handlers, before = logging.getLogger().handlers[:], structlog.get_config()
     yield
     logging.getLogger().handlers[:] = handlers  # the command's own would write to a stream that is gone
-    structlog.reset_defaults()
+    structlog.configure(**before)
 
 
 def run(*arguments: str, given: bytes | None = None) -> Result:
