@@ -7,7 +7,6 @@ and its export between runs.
 """
 
 import argparse
-import asyncio
 import json
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Self
 
 import httpx
 import numpy as np
+import uvloop  # the clients have the cores that the server has: they should take little of them
 from packaging.requirements import Requirement
 from rich.console import Console
 from threadpoolctl import threadpool_limits
@@ -58,7 +58,7 @@ def throughput(bench: Bench) -> None:
                 turns = []
                 for _ in range(TURNS):
                     before = alone()
-                    (one,) = asyncio.run(
+                    (one,) = uvloop.run(
                         run_rounds(Target(server.url), bench.clips, [clients], slowness * bench.seconds)
                     )
                     turns.append((one.throughput / ((before + alone()) / 2), one))
@@ -80,13 +80,13 @@ def plain(bench: Bench) -> None:
         ("109M", large.with_suffix(".nemo"), large, 4.0),
     ):
         with serve([sys.executable, str(HERE / "plain_server.py"), str(nemo)]) as server:
-            (theirs,) = asyncio.run(run_rounds(Target(server.url), bench.clips, [MANY], 2 * slowness * bench.seconds))
+            (theirs,) = uvloop.run(run_rounds(Target(server.url), bench.clips, [MANY], 2 * slowness * bench.seconds))
         bench.report.add(
             f"{name}, {MANY} clients: plain NeMo server", f"{theirs.throughput:.0f} s/s; {latencies(theirs)}", ""
         )
         for what, served in ((name, folder), (f"{name}, 8-bit weights", bench.quantized(folder))):
             with serve([sys.executable, "-m", "nautilus", "serve", "--model", str(served)]) as server:
-                (ours,) = asyncio.run(run_rounds(Target(server.url), bench.clips, [MANY], slowness * bench.seconds))
+                (ours,) = uvloop.run(run_rounds(Target(server.url), bench.clips, [MANY], slowness * bench.seconds))
             times = ours.throughput / theirs.throughput
             share = 100 * ours.percentile(0.95) / theirs.percentile(0.95)
             bench.report.add(f"{what}, {MANY} clients: Nautilus", f"{ours.throughput:.0f} s/s; {latencies(ours)}", "")
@@ -98,7 +98,7 @@ def idle(bench: Bench) -> None:
     place = min(range(len(bench.waveforms)), key=lambda n: abs(len(bench.waveforms[n]) - 5 * SAMPLE_RATE))
     engine, _ = load(Catalog(bench.work).embedded)
     with serve() as server:
-        (one,) = asyncio.run(run_rounds(Target(server.url), [bench.clips[place]], [1], 3.0))
+        (one,) = uvloop.run(run_rounds(Target(server.url), [bench.clips[place]], [1], 3.0))
     own = idle_latency(engine, bench.waveforms[place])
     extra = one.percentile(0.5) - own
     bench.report.add(
@@ -113,7 +113,7 @@ def start(bench: Bench) -> None:
     ready, memory = [], []
     for _ in range(5):
         with serve() as server:
-            asyncio.run(run_rounds(Target(server.url), bench.clips[:4], [2], 1.0))
+            uvloop.run(run_rounds(Target(server.url), bench.clips[:4], [2], 1.0))
             ready.append(server.ready_after)
             memory.append(resident_megabytes(server.pid))
     bench.report.add("process start to ready, median of 5", f"{sorted(ready)[2]:.2f} s", "<= 2 s")
@@ -126,7 +126,7 @@ def long(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as scratch, serve() as server:
         recording = Path(scratch) / "three_hours.wav"
         write_hours(recording, bench.waveforms, hours=3.0)
-        asyncio.run(run_rounds(Target(server.url), bench.clips[:4], [2], 1.0))
+        uvloop.run(run_rounds(Target(server.url), bench.clips[:4], [2], 1.0))
         base = resident_megabytes(server.pid)
         with highest(lambda: resident_megabytes(server.pid)) as peak, recording.open("rb") as file:
             started = time.perf_counter()

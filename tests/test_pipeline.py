@@ -69,6 +69,8 @@ async def test_quality_is_told_of_what_was_measured(core: Core) -> None:
     assert facts.snr is not None
     unmeasured = (await hear(core, wav(2), Task(core.default_model, level="none"))).audio
     assert (unmeasured.bandwidth, unmeasured.snr) == (None, None)
+    in_part = (await hear(core, wav(2), Task(core.default_model, bandwidth=False))).audio
+    assert (in_part.bandwidth, in_part.snr) == (None, facts.snr)
 
 
 async def test_a_recording_of_exactly_one_block_is_heard_to_its_end(core: Core) -> None:

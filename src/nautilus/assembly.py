@@ -77,7 +77,9 @@ class Offer:
         final = (self.final_model,) if self.final_model else ()
         return tuple(dict.fromkeys((self.default_model, *final, *self.settings.models, *installed)))
 
-    def task(self, form: TranscriptionForm, claim: Claim, translate_to: str | None = None) -> Task:
+    def task(
+        self, form: TranscriptionForm, claim: Claim, translate_to: str | None = None, *, bandwidth: bool = True
+    ) -> Task:
         """Return what is to be done with a recording. Raises UnknownModelError."""
         return Task(
             model=self.resolve(form.model),
@@ -85,6 +87,7 @@ class Offer:
             level=form.level or self.settings.preprocess,
             channel=form.channel,
             claim=claim,
+            bandwidth=bandwidth,
         )
 
 

@@ -7,14 +7,14 @@ had never stopped.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from nautilus.audio.chunk import Window, WindowLimits, in_recording, join
-from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.runtime.ears import really_spoken
 from nautilus.runtime.lane import Heard, Lane
-from nautilus.types import SAMPLE_RATE, USUAL, Claim, Level, Options, Word
+from nautilus.types import USUAL, Claim, Level, Options, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class Task:
     """Which channel to hear, from 0; None mixes them."""
     claim: Claim = USUAL
     """Who goes first."""
+    bandwidth: bool = True
+    """Whether the bandwidth of the recording is wanted, which cleaning does not need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +138,14 @@ class Hearing:
         self.queue += heard.queue
         self.inference += heard.inference
         self.language = heard.hypothesis.language or self.language
-        words = [in_recording(word, window) for word in await self._spoken(heard.hypothesis.words, window)]
+        recorded = window.audio if window.recorded is None else window.recorded  # the detector hears no cleaning
+        spoken = await really_spoken(heard.hypothesis.words, recorded, self._threads)
+        words = [in_recording(word, window) for word in spoken]
         joined = join(self._held, words, window.seam) if window.seam else [*self._held, *words]
         open_from = window.end - MAY_CHANGE
         settled = [word for word in joined if word.end <= open_from]
         self._held = joined[len(settled) :]
         await self._settle(settled, open_from)
-
-    async def _spoken(self, words: Sequence[Word], window: Window) -> Sequence[Word]:
-        """Drop words where nobody speaks; the detector is asked only in doubt, and hears what no cleaning changed."""
-        recorded = window.audio if window.recorded is None else window.recorded
-        if not is_doubtful(words, len(recorded) / SAMPLE_RATE):
-            return words
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, spoken, words, recorded)
 
     async def _settle(self, words: list[Word], done: float) -> None:
         self.words += words

@@ -22,20 +22,20 @@ from nautilus.audio.chunk import Planner, Window, WindowLimits
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.enhance import choose, enhance
 from nautilus.audio.plain_wav import PlainRecording, read_plain_wav
-from nautilus.audio.quality import Quality, measure
+from nautilus.audio.quality import Quality, bandwidth, measure
 from nautilus.audio.sandbox import Recording, Sandbox
+from nautilus.audio.vad import speech_probabilities
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import AudioTooLongError, AudioTooShortError, UnsupportedError, first_error
 from nautilus.hearing import AudioLimits, Earlier, Emit, Hearing, Piece, Task
 from nautilus.observe import Count
+from nautilus.runtime.ears import SHORT
 from nautilus.runtime.lane import check_language
 from nautilus.runtime.pool import ModelPool
 from nautilus.segments import segments_of
 from nautilus.traces.trace import NOWHERE, here, span
 from nautilus.types import SAMPLE_RATE, AudioFacts, Level, Options, Priority, Timings, Transcript, Waveform
 
-SHORT: Final = 10.0
-"""Seconds of a recording that are measured without a thread."""
 LONG_LEASE: Final = 0.01
 """Seconds that a model is waited for before it is worth a span: mostly it is in memory, at once."""
 
@@ -90,8 +90,10 @@ class Pipeline:
         """Those that are being heard, here or in another pipeline that shares this."""
 
     def warm_up(self) -> None:
-        """Import what measures recordings, which takes a third of a second; called from a thread."""
-        measure(np.zeros(SAMPLE_RATE, np.float32))
+        """Import what measures and doubts recordings, which takes a third of a second; called from a thread."""
+        silence = np.zeros(SAMPLE_RATE, np.float32)
+        measure(silence)
+        speech_probabilities(silence)
         self._warm = True
 
     async def transcribe(
@@ -175,9 +177,12 @@ class Preparing:
         """Seconds spent on cleaning and on planning windows."""
         self.quality: Quality | None = None
         """Of the first window; None where nothing was measured."""
+        self.bandwidth: float | None = None
+        """Of the first window, hertz; None where it was not measured."""
         self.finished = False
         """Whether all windows have been given."""
         self.level: Level = task.level
+        self._with_bandwidth = task.bandwidth and task.level != "none"
         limits = utterance_limits(info.max_seconds) if info.utterances else WindowLimits(info.max_seconds)
         self._longest = limits.max_seconds
         self._planner = Planner(replace(limits, remove_silence=task.level == "high"))
@@ -199,6 +204,7 @@ class Preparing:
             self.quality = measure(recording)
             if choose(self.quality) != "none":
                 return None
+        self._measure_bandwidth(recording)
         self.finished = True
         windows = self._planner.whole(recording)
         self.enhance_seconds += time.perf_counter() - started
@@ -222,10 +228,15 @@ class Preparing:
         for window in windows:
             enhanced = enhance(window.audio, self.level)
             self.quality = self.quality or enhanced.quality
+            self._measure_bandwidth(window.audio)
             recorded = None if enhanced.waveform is window.audio else window.audio
             cleaned.append(replace(window, audio=enhanced.waveform, recorded=recorded))
         self.enhance_seconds += time.perf_counter() - started
         return cleaned
+
+    def _measure_bandwidth(self, waveform: Waveform) -> None:
+        if self._with_bandwidth and self.bandwidth is None:
+            self.bandwidth = bandwidth(waveform)
 
 
 def settle(options: Options, info: EngineInfo) -> tuple[Options, tuple[str, ...]]:
@@ -281,7 +292,7 @@ def _transcript(
         codec=recording.facts.codec,
         speech_seconds=preparing.speech_seconds,
         snr=quality.snr_db if quality else None,
-        bandwidth=quality.bandwidth_hz if quality else None,
+        bandwidth=preparing.bandwidth,
     )
     timings = Timings(recording.decode_seconds, preparing.enhance_seconds, hearing.queue, hearing.inference, total)
     segments = segments_of(hearing.words)

@@ -93,6 +93,17 @@ async def test_what_waits_while_the_engine_is_busy_leaves_as_one_batch() -> None
     assert engine.batches == [1, 3]
 
 
+async def test_free_workers_share_what_waits_and_busy_ones_are_left_half_a_share() -> None:
+    engine = GatedEngine()
+    async with serving(engine, replace(LIMITS, workers=2, max_items=8)) as batcher, asyncio.TaskGroup() as tasks:
+        for together in (4, 6):  # the first ones find both workers free
+            for _ in range(together):
+                tasks.create_task(batcher.submit(silence(1), EN, Claim()))
+            await asyncio.sleep(0.01)
+        engine.gate.set()
+    assert sorted(engine.batches) == [2, 2, 2, 4]
+
+
 @pytest.mark.parametrize(("packed", "padding"), [(False, 1.0), (True, 0.0)])
 async def test_padding_is_counted_where_it_is_heard(packed: bool, padding: float) -> None:
     engine = FakeEngine()

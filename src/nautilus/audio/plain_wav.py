@@ -50,8 +50,7 @@ def read_plain_wav(file: BinaryIO) -> PlainRecording | None:
     if size > MOST_SECONDS * SAMPLE_RATE * 2 * BYTES:
         return None
     file.seek(0)
-    data = file.read()
-    chunks = _chunks(data)
+    chunks = _chunks(memoryview(file.read()))
     form = FORMAT.unpack_from(chunks[b"fmt "]) if len(chunks.get(b"fmt ", b"")) == FORMAT.size else None
     samples = chunks.get(b"data", b"")
     if form is None or not samples:
@@ -69,14 +68,14 @@ def read_plain_wav(file: BinaryIO) -> PlainRecording | None:
     return PlainRecording(MediaFacts("wav", "pcm_s16le", rate, channels, len(planes) / rate), waveform)
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
-    """Return the chunks of a RIFF file; nothing if its sizes don't fit together, or if one comes twice."""
+def _chunks(data: memoryview) -> dict[bytes, memoryview]:
+    """Return the chunks of a RIFF file, not copied; nothing if its sizes don't fit together, or if one comes twice."""
     if len(data) < HEADER.size:
         return {}
     riff, said, wave = HEADER.unpack_from(data)
     if riff != b"RIFF" or wave != b"WAVE" or said + CHUNK.size != len(data):
         return {}
-    found: dict[bytes, bytes] = {}
+    found: dict[bytes, memoryview] = {}
     place = HEADER.size
     while place < len(data):
         if place + CHUNK.size > len(data) or len(found) >= MOST_CHUNKS:

@@ -1,4 +1,4 @@
-"""How good a recording is: level, noise and its kind, bandwidth, offset. Cheap estimates from sampled frames."""
+"""How good a recording is: level, noise and its kind, offset, bandwidth. Cheap estimates from sampled frames."""
 
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -45,8 +45,6 @@ class Quality:
     """Louder frames against the quietest tenth, dB; about 0 for steady noise."""
     rms_db: float
     """Level of what is loud enough to be speech, dB full scale."""
-    bandwidth_hz: float
-    """Frequency above which (almost) nothing was recorded; 0 for silence."""
     dc_offset: float
     """Mean of the samples."""
     swing_db: float
@@ -57,18 +55,25 @@ class Quality:
 def measure(waveform: Waveform) -> Quality:
     """Measure a waveform; of a long one, frames spread evenly over it."""
     if not len(waveform):
-        return Quality(0.0, SILENCE_DB, 0.0, 0.0, 0.0)
+        return Quality(0.0, SILENCE_DB, 0.0, 0.0)
     frames = _spread(waveform, FRAME, _MAX_FRAMES)
-    offset = float((frames @ _ones()).mean() / FRAME)  # a third of the time of `frames.mean()`
+    offset = _offset(frames)
     powers = _powers(frames, offset)
     snr = _snr(powers)
     return Quality(
         snr_db=snr,
         rms_db=_loudness(powers),
-        bandwidth_hz=_bandwidth(_spectra(waveform, _MAX_SPECTRA, offset)),
         dc_offset=offset,
         swing_db=_swing(_spectra(waveform, _MAX_SWINGING, offset)) if snr < NOISY_DB else inf,
     )
+
+
+def bandwidth(waveform: Waveform) -> float:
+    """Find the frequency above which (almost) nothing was recorded, hertz; 0 for silence."""
+    if not len(waveform):
+        return 0.0
+    offset = _offset(_spread(waveform, FRAME, _MAX_FRAMES))
+    return _bandwidth(_spectra(waveform, _MAX_SPECTRA, offset))
 
 
 def speech_level(waveform: Waveform) -> float:
@@ -76,9 +81,14 @@ def speech_level(waveform: Waveform) -> float:
     return _loudness(_powers(_spread(waveform, FRAME, _MAX_FRAMES), 0.0)) if len(waveform) else SILENCE_DB
 
 
+def _offset(frames: NDArray[np.float32]) -> float:
+    """Compute the mean of full frames, in a third of the time of `frames.mean()`."""
+    return float((frames @ _ones()).mean() / FRAME)
+
+
 def _powers(frames: NDArray[np.float32], offset: float) -> list[float]:
     """Compute the mean square of each frame around `offset`, in ascending order."""
-    squares = np.einsum("ij,ij->i", frames, frames).astype(np.float64) / frames.shape[1]
+    squares = np.vecdot(frames, frames).astype(np.float64) / frames.shape[1]
     powers: list[float] = np.sort(np.maximum(squares - offset**2, 0)).tolist()  # a few hundred: lists are faster
     return powers
 

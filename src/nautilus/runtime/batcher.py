@@ -1,20 +1,21 @@
 """Many callers, one engine: turns single waveforms into full batches.
 
-There is no timer. A batch leaves as soon as a worker is free and holds its share of whatever is waiting, so an idle
-server answers at once and a busy one fills its batches. Neighbours in a batch are of similar length: cost is padded
-seconds, not item count. Owners take turns (`queue`), and jobs leave a worker to requests as long as those come.
+There is no timer. A batch leaves as soon as a worker is free and holds what waits, or its share of that while other
+workers are free as well, so an idle server answers at once and a busy one fills its batches. Neighbours in a batch are
+of similar length: cost is padded seconds, not item count. Owners take turns (`queue`), and jobs leave a worker to
+requests as long as those come.
 
     submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine ──▶ each caller's future
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from math import ceil
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from nautilus.engines.base import EngineInfo
 from nautilus.errors import EngineError, ModelDiedError
@@ -56,7 +57,7 @@ class Batcher:
         self.info = info
         self._transcribe = transcribe
         self._limits = limits
-        self._workers = max(1, limits.workers)
+        self._workers = self._free = max(1, limits.workers)
         self._waiting = Queue(limits)
         self._running: set[Ticket] = set()
         self._wake = asyncio.Event()
@@ -118,20 +119,28 @@ class Batcher:
 
     async def _work(self, number: int) -> None:
         while True:
-            if turns := self._live.take():
-                await self._live.run(turns)
-                continue
-            if batch := self._take(number):
-                self._running.update(batch)
-                await self._run(batch)
-                self._running.difference_update(batch)
+            if work := self._next(number):
+                self._free -= 1
+                await work
+                self._free += 1
             else:
                 self._wake.clear()
                 await self._wake.wait()
 
+    def _next(self, worker: int) -> Coroutine[Any, Any, None] | None:
+        """Return what a worker does next; None if there is nothing."""
+        if turns := self._live.take():
+            return self._live.run(turns)
+        if batch := self._take(worker):
+            return self._hear(batch)
+        return None
+
     def _take(self, worker: int) -> list[Ticket]:
-        """Return the next batch of a worker. The first one of several leaves jobs to the others while requests come."""
-        share = ceil(len(self._waiting) / self._workers)
+        """Return the next batch of a worker. The first one of several leaves jobs to the others while requests come.
+
+        A worker that is busy is left half a share only: until it is free, more will wait; and larger batches cost less.
+        """
+        share = ceil(len(self._waiting) / (self._free + 0.5 * (self._workers - self._free)))
         turn = TURN * self._rate / self._workers
         batch = self._waiting.take(share, turn, spare=self._workers > 1 and worker == 0)
         if not batch and len(self._waiting) and not self._nudged:
@@ -143,6 +152,11 @@ class Batcher:
         """Have a worker that left jobs waiting look again."""
         self._nudged = False
         self._wake.set()
+
+    async def _hear(self, batch: list[Ticket]) -> None:
+        self._running.update(batch)
+        await self._run(batch)
+        self._running.difference_update(batch)
 
     async def _run(self, batch: Sequence[Ticket]) -> None:
         started = time.monotonic()

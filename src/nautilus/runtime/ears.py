@@ -13,6 +13,9 @@ from nautilus.engines.base import EngineInfo
 from nautilus.runtime.lane import Heard
 from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform, Word
 
+SHORT: Final = 10.0
+"""Seconds of sound that are looked at without a thread: a millisecond, and to have a thread do it costs half as much
+again, as it and the event loop wait for each other."""
 LIVE: Final = Claim(Priority.LIVE)
 
 
@@ -39,7 +42,7 @@ class Ears:
     async def hear(self, waveform: Waveform, *, must: bool = True) -> Hypothesis:
         """Hear one window. Raises EngineError; OverloadedError unless it `must` be heard."""
         heard = await self.submit(waveform, self.options, LIVE, admitted=must)
-        words = await self._spoken(heard.hypothesis.words, waveform)
+        words = await really_spoken(heard.hypothesis.words, waveform, self.threads)
         return Hypothesis(" ".join(word.text for word in words), words, heard.hypothesis.language)
 
     async def hear_all(self, waveform: Waveform) -> Hypothesis:
@@ -60,8 +63,12 @@ class Ears:
             return planner.whole(waveform)
         return await asyncio.get_running_loop().run_in_executor(self.threads, planner.whole, waveform)
 
-    async def _spoken(self, words: tuple[Word, ...], waveform: Waveform) -> tuple[Word, ...]:
-        """Drop words where nobody speaks; the detector is asked only in doubt."""
-        if not is_doubtful(words, len(waveform) / SAMPLE_RATE):
-            return words
-        return await asyncio.get_running_loop().run_in_executor(self.threads, spoken, words, waveform)
+
+async def really_spoken(words: tuple[Word, ...], waveform: Waveform, threads: Executor | None) -> tuple[Word, ...]:
+    """Drop words where nobody speaks; the detector is asked only in doubt, of what is long by one of the threads."""
+    seconds = len(waveform) / SAMPLE_RATE
+    if not is_doubtful(words, seconds):
+        return words
+    if seconds <= SHORT:
+        return spoken(words, waveform)
+    return await asyncio.get_running_loop().run_in_executor(threads, spoken, words, waveform)

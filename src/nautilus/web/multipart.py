@@ -9,8 +9,9 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from io import BytesIO
 from math import inf
-from tempfile import SpooledTemporaryFile
+from tempfile import TemporaryFile
 from typing import BinaryIO, Final, cast
 from urllib.parse import unquote_to_bytes
 
@@ -49,17 +50,23 @@ class Part:
 
     async def spooled(self, threads: Executor) -> BinaryIO:
         """Return the data as a file, from its start; a long one lies on the disk, and is written there by threads."""
-        loop = asyncio.get_running_loop()
-        file = cast("BinaryIO", SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115 - whoever gets it closes it
+        chunks: list[bytes] = []
         size = 0
+        async for chunk in self.data:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > IN_MEMORY:
+                return await self._on_disk(chunks, threads)
+        return BytesIO(b"".join(chunks))  # what came in one piece is not copied
+
+    async def _on_disk(self, begun: list[bytes], threads: Executor) -> BinaryIO:
+        loop = asyncio.get_running_loop()
+        file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - whoever gets it closes it
         try:
+            await loop.run_in_executor(threads, file.writelines, begun)
             async for chunk in self.data:
-                size += len(chunk)
-                if size <= IN_MEMORY:
-                    file.write(chunk)
-                else:
-                    await loop.run_in_executor(threads, file.write, chunk)
-            file.seek(0)
+                await loop.run_in_executor(threads, file.write, chunk)
+            await loop.run_in_executor(threads, file.seek, 0)
         except BaseException:
             file.close()
             raise

@@ -107,7 +107,10 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request; see httptools."""
         self._in_head = False
         self._head.end()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            self.cycle.body = b""  # type: ignore[assignment]  # to this, the first piece is added without a copy
 
     def on_message_complete(self) -> None:
         """Wait no longer for the rest of a body; see httptools."""

@@ -46,7 +46,7 @@ async def transcribe(request: Request, core: CoreDep) -> Response:
     if upload.form.stream:
         return _streamed(request, upload, core)
     with closing(upload.file):
-        transcript = await _hear(request, core, upload)
+        transcript = await _hear(request, core, upload, _task(request, core, upload))
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(transcript, upload.form, core)
@@ -62,7 +62,7 @@ async def translate(request: Request, core: CoreDep) -> Response:
     """Translate a recording to English, where the model can (Canary models do)."""
     upload = await read_upload(request, core)
     with closing(upload.file):
-        transcript = await _hear(request, core, upload, translate_to="en")
+        transcript = await _hear(request, core, upload, _task(request, core, upload, translate_to="en"))
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
     body = await _rendered(replace(transcript, language="en"), upload.form, core)
@@ -76,7 +76,7 @@ async def transcribe_natively(request: Request, core: CoreDep) -> Response:
     if upload.form.stream:
         raise UnsupportedError("stream is for /v1/audio/transcriptions; leave it out here.", "stream")
     with closing(upload.file):
-        transcript = await _hear(request, core, upload)
+        transcript = await _hear(request, core, upload, core.offer.task(upload.form, claim_of(request)))
     if transcript is None:
         return Response(status_code=errors.CLIENT_GONE)
     with span("render"):
@@ -118,9 +118,13 @@ def _only(files: list[BinaryIO]) -> BinaryIO:
     return files[0]
 
 
-async def _hear(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Transcript | None:
+def _task(request: Request, core: Core, upload: Upload, translate_to: str | None = None) -> Task:
+    """Return what is to be done for an answer in OpenAI's forms, which have no place for the bandwidth."""
+    return core.offer.task(upload.form, claim_of(request), translate_to, bandwidth=False)
+
+
+async def _hear(request: Request, core: Core, upload: Upload, task: Task) -> Transcript | None:
     """Return the transcript; None if the client has gone."""
-    task = core.offer.task(upload.form, claim_of(request), translate_to)
     try:
         with noted(request, core, "request", task.model) as used:
             transcript = await _answered(request, core, upload, task)
@@ -177,7 +181,7 @@ class _Told:
 
 def _streamed(request: Request, upload: Upload, core: Core) -> Response:
     form = upload.form
-    task = core.offer.task(form, claim_of(request))
+    task = _task(request, core, upload)
 
     async def produce(emit: openai_rest.EmitText) -> None:
         with closing(upload.file), noted(request, core, "request", task.model) as used, billed(request, core) as bill:
