@@ -148,6 +148,17 @@ async def test_a_bad_clip_fails_alone() -> None:
     assert [isinstance(answer, EngineError) for answer in answers] == [False, False, True, False]
 
 
+async def test_who_gets_no_answer_is_told() -> None:
+    class Forgetful(FakeEngine):
+        def transcribe(self, batch: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+            return super().transcribe(batch, options)[1:]
+
+    async with serving(Forgetful()) as batcher:
+        asked = (batcher.submit(silence(1), EN, Claim()) for _ in range(3))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["The model failed: It answered 0 of 1 waveforms."] * 3
+
+
 async def test_a_caller_who_leaves_does_not_disturb_the_others() -> None:
     engine = GatedEngine()
     async with serving(engine) as batcher, asyncio.TaskGroup() as tasks:

@@ -1,7 +1,7 @@
 """What an engine answers for a batch, and when it was at it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nautilus.engines.base import Engine
@@ -12,7 +12,7 @@ from nautilus.types import Hypothesis, Options, Waveform
 class Answer:
     """What was heard in a batch, in order. Times are `time.monotonic`, in whichever process the engine is."""
 
-    hypotheses: Sequence[Hypothesis]
+    hypotheses: Collection[Hypothesis]
     since: float
     until: float
 

@@ -132,7 +132,8 @@ class Batcher:
         if turns := self._live.take():
             return self._live.run(turns)
         if batch := self._take(worker):
-            return self._hear(batch)
+            self._running.update(batch)
+            return self._run(batch)
         return None
 
     def _take(self, worker: int) -> list[Ticket]:
@@ -153,31 +154,29 @@ class Batcher:
         self._nudged = False
         self._wake.set()
 
-    async def _hear(self, batch: list[Ticket]) -> None:
-        self._running.update(batch)
-        await self._run(batch)
-        self._running.difference_update(batch)
-
     async def _run(self, batch: Sequence[Ticket]) -> None:
         started = time.monotonic()
         clips = [ticket.audio for ticket in batch]
         try:
-            answer = await self._transcribe(clips, batch[0].options)
+            answer = _whole(await self._transcribe(clips, batch[0].options), clips)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything; it becomes the caller's error
             self._meters.failures.add()
             if len(batch) == 1:
                 failed = error if isinstance(error, ModelDiedError) else EngineError(f"The model failed: {error}")
                 tell_batch(self.info.name, batch, started, time.monotonic(), failed)
                 _fail(batch[0], failed, cause=error)
+                self._running.discard(batch[0])
                 return
             # One bad clip must not fail its neighbours: halve until it stands alone.
             middle = len(batch) // 2
             await self._run(batch[:middle])
             await self._run(batch[middle:])
         else:
-            self._answer(batch, answer, started, time.monotonic())
+            # First of all the worker takes its next batch, for which it waits; the callers of this one are told then.
+            asyncio.get_running_loop().call_soon(self._answer, batch, answer, started, time.monotonic())
 
     def _answer(self, batch: Sequence[Ticket], answer: Answer, started: float, ended: float) -> None:
+        self._running.difference_update(batch)
         inference = ended - started
         tell_batch(self.info.name, batch, started, ended, answer)
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
@@ -195,6 +194,13 @@ class Batcher:
         self._meters.audio.add(seconds)
         if not self.info.packed:
             self._meters.padding.add(len(batch) * max(len(ticket.audio) for ticket in batch) / SAMPLE_RATE - seconds)
+
+
+def _whole(answer: Answer, batch: Sequence[Waveform]) -> Answer:
+    """Return an answer to all of a batch. Raises EngineError if it is to less or more."""
+    if len(answer.hypotheses) != len(batch):
+        raise EngineError(f"It answered {len(answer.hypotheses)} of {len(batch)} waveforms.")
+    return answer
 
 
 def _room(info: EngineInfo, limits: BatchLimits, sizing: Sizing) -> Room:

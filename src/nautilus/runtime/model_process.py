@@ -18,7 +18,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +166,23 @@ def question(lengths: Sequence[int], about: Options | tuple[Step, ...]) -> bytes
 def answered(answer: bytes) -> Answer:
     """Read what a batch was answered. Raises EngineError if the model failed."""
     heard, since, until = _heard(answer)
-    return Answer([_hypothesis(one) for one in heard], since, until)
+    return Answer(Unread(heard), since, until)
+
+
+class Unread(Collection[Hypothesis]):
+    """Hypotheses that are read when they are looked at: until then, their worker waits for its next batch."""
+
+    def __init__(self, heard: Sequence[Plain]) -> None:
+        self._heard = heard
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def __iter__(self) -> Iterator[Hypothesis]:
+        return map(_hypothesis, self._heard)
+
+    def __contains__(self, one: object) -> bool:
+        return one in list(self)
 
 
 def lives(answer: bytes) -> list[Live | None]:

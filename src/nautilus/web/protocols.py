@@ -23,6 +23,8 @@ from nautilus.web import errors
 
 LINGER: Final = 10.0
 """Seconds in which a client may take note that its request was answered before it was sent."""
+MOST_UNREAD: Final = 256 * 1024
+"""Bytes of a body beyond which no more is read until the app has taken them: short recordings come in one piece."""
 MOST_FRAGMENTS: Final = 1024
 """Of one message."""
 TOO_BIG: Final = 1009
@@ -111,6 +113,15 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not before:
             self.cycle.body = b""  # type: ignore[assignment]  # to this, the first piece is added without a copy
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body; see httptools. Reading waits for the app a little later than uvicorn's."""
+        if self.cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
+            return
+        self.cycle.body += body
+        if len(self.cycle.body) > MOST_UNREAD:
+            self.flow.pause_reading()
+        self.cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Wait no longer for the rest of a body; see httptools."""
