@@ -13,6 +13,7 @@ LATE = (
     "pynvml",
     "redis",
     "scipy.signal",
+    "sqlalchemy.dialects.postgresql",
     "torch",
 )
 

@@ -11,7 +11,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from threadpoolctl import threadpool_limits
@@ -21,10 +20,11 @@ from nautilus.access.fixed import read_keys
 from nautilus.access.keyring import Keyring
 from nautilus.access.limits import Limiter, open_limiter
 from nautilus.access.secrets import ClientSecrets
+from nautilus.ahead import job_of
 from nautilus.audio.sandbox import Sandbox, open_sandbox
 from nautilus.engines.base import Engine, Report
 from nautilus.engines.catalog import Catalog, Model
-from nautilus.engines.load import fingerprint, load_engine
+from nautilus.engines.load import fingerprint
 from nautilus.errors import UnknownModelError
 from nautilus.hearing import Task
 from nautilus.jobs.job import Job as JobOfFiles
@@ -32,12 +32,11 @@ from nautilus.jobs.office import Needs, Office
 from nautilus.jobs.service import Jobs
 from nautilus.observe import Meters
 from nautilus.pipeline import Pipeline
-from nautilus.runtime.calibrate import Sizing, cores
+from nautilus.runtime.calibrate import cores
 from nautilus.runtime.gpus import GpuMemory, Gpus
 from nautilus.runtime.isolated import open_isolated_lane
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import open_local_lane
-from nautilus.runtime.model_process import Job
 from nautilus.runtime.pool import ModelPool, open_pool
 from nautilus.settings import Settings
 from nautilus.stream.conversations import Conversations, open_conversations
@@ -172,10 +171,10 @@ async def assemble(settings: Settings, load: LoadEngine | None = None) -> AsyncI
 
     def open_lane(name: str, report: Report) -> AbstractAsyncContextManager[Lane]:
         model = catalog.find(name)
-        memory = settings.cache_dir / "sizing" / f"{fingerprint(model)}.json"
+        job = job_of(model, settings)
         if load:
-            return open_local_lane(partial(load, model), settings.batch, memory, report, listening)
-        return open_isolated_lane(_job(model, settings, memory), settings.batch, report, listening)
+            return open_local_lane(partial(load, model), settings.batch, job.memory, report, listening)
+        return open_isolated_lane(job, settings.batch, report, listening)
 
     # Small matrix products on many threads at once: each must stay on its own, or they wait for each other.
     # What jobs need done stands in a line of its own, so that no request waits behind it.
@@ -244,16 +243,6 @@ def _open_tracer(settings: TraceSettings) -> AbstractAsyncContextManager[Tracer]
 def _plan(offer: Offer, job: JobOfFiles) -> Task:
     """Return what is to be done with the files of a job."""
     return offer.task(read_form(job.form), Claim(Priority.JOB, job.tenant))
-
-
-def _job(model: Model, settings: Settings, memory: Path) -> Job:
-    return Job(
-        load=partial(load_engine, model, models_dir=settings.models_dir, offline=settings.offline),
-        wanted=Sizing(settings.batch.workers, settings.batch.max_items),
-        memory=memory,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-    )
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from typing import Final, Literal
 import structlog
 
 LogFormat = Literal["auto", "json", "text"]
-CHATTY: Final = ("alembic", "dbos")
-"""Libraries that tell at the level of information what nobody asks for."""
+CHATTY: Final = ("aiosqlite", "alembic", "dbos")
+"""Libraries that tell at the levels of information and debugging what nobody asks for, such as every row."""
 
 
 def configure_logging(level: str, style: LogFormat) -> None:

@@ -20,7 +20,7 @@ from nautilus.runtime.isolated import ModelProcess as Process
 from nautilus.runtime.isolated import Supervisor, open_isolated_lane
 from nautilus.runtime.lane import Lane
 from nautilus.runtime.local import serving
-from nautilus.runtime.model_process import Job
+from nautilus.runtime.model_process import Job, begun_ahead
 from nautilus.runtime.queue import BatchLimits
 from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Token, Waveform, Word
 from tests.engines.sounds import sample
@@ -132,6 +132,24 @@ async def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path, loader: ob
     with pytest.raises(ModelLoadError, match=reason):
         async with lane_of(broken):
             pass
+
+
+async def test_who_loads_what_was_begun_ahead_gets_that_process(tmp_path: Path) -> None:
+    once = replace(job(tmp_path), load=partial(load_once, tmp_path / "loaded"))
+    with begun_ahead(once):
+        async with lane_of(once) as lane:
+            assert await words(lane, clip(2)) == 2
+        with pytest.raises(ModelLoadError, match="no such weights"):  # a second time it is loaded anew
+            async with lane_of(once):
+                pass
+
+
+def test_what_was_begun_ahead_for_nobody_ends(tmp_path: Path) -> None:
+    children = Path("/proc/thread-self/children")
+    before = children.read_text().split()
+    with begun_ahead(job(tmp_path)):
+        assert len(children.read_text().split()) == len(before) + 1
+    assert children.read_text().split() == before
 
 
 async def test_what_a_model_refuses_fails_alone(tmp_path: Path) -> None:

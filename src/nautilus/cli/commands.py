@@ -47,11 +47,15 @@ def serve(
     model: ModelOption = None,
 ) -> None:
     """Run the server. Everything else is set by NAUTILUS_… variables: see `nautilus config`."""
-    from nautilus.cli.serve import run_server
+    from nautilus.ahead import load_ahead
     from nautilus.settings import load_settings
 
     try:
-        code = run_server(load_settings(host=host, port=port, model=model))
+        settings = load_settings(host=host, port=port, model=model)
+        with load_ahead(settings):
+            from nautilus.cli.serve import run_server  # all of the server: it is imported while the model is loaded
+
+            code = run_server(settings)
     except NautilusError as error:
         raise fail(error) from error
     raise typer.Exit(code)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Insert, and_, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from nautilus.jobs.webhook import Dead, Delivered, Ending, Outcome, Retry
@@ -167,6 +166,11 @@ def _delivery(row: Any) -> Delivery:
 
 
 def _insert_once(connection: AsyncConnection, row: dict[str, Any]) -> Insert:
+    # Late: a dialect takes its time to import, and there is one database only.
     if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(deliveries).values(**row).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
     return sqlite.insert(deliveries).values(**row).on_conflict_do_nothing()

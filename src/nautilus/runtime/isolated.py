@@ -116,23 +116,23 @@ class Supervisor:
 class ModelProcess:
     """One life of the process: from its start to its end."""
 
-    def __init__(self) -> None:
-        self._control, theirs = socket.socketpair()
+    def __init__(self, job: protocol.Job) -> None:
+        self._control, self._process = protocol.begin(job)
         self._control.settimeout(0)
         self._idle: list[Desk] = []
         self.lost = False
         """Whether somebody has waited in vain for an answer of it."""
-        with theirs:
-            self._process = protocol.start(theirs.fileno())
         self.ready: protocol.Ready
         """What it said when it had loaded the model."""
 
     @classmethod
     async def start(cls, job: protocol.Job, report: Report) -> "ModelProcess":
         """Start a process and wait until its model is loaded. Raises ModelLoadError."""
-        process = cls()
         try:
-            protocol.send(process._control, job)
+            process = cls(job)
+        except OSError as error:
+            raise ModelLoadError(f"The model's process could not be started: {error}") from error
+        try:
             process._take_up(await process._loaded(report))
         except (OSError, EOFError):
             process.end()

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -97,6 +97,46 @@ def start(descriptor: int) -> "subprocess.Popen[bytes]":
         env=KEEP_MEMORY | environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         start_new_session=True,  # a Ctrl-C in the terminal is for the server, which decides the end
     )
+
+
+Begun: TypeAlias = tuple[socket.socket, "subprocess.Popen[bytes]"]
+"""A process that loads a model, and the connection that controls it."""
+_ahead: Final[dict[Path, Begun]] = {}
+"""Processes that nobody has asked for yet, by `Job.memory`, which names a model and its weights."""
+
+
+def begin(job: Job) -> Begun:
+    """Have a process load a model: the one that was begun ahead, or a new one. Raises OSError if it dies at once."""
+    return _ahead.pop(job.memory, None) or _begin(job)
+
+
+@contextmanager
+def begun_ahead(job: Job) -> Iterator[None]:
+    """Have a process load a model before anybody waits for it; who begins the same in the block gets that process."""
+    _ahead[job.memory] = _begin(job)
+    try:
+        yield
+    finally:
+        if unused := _ahead.pop(job.memory, None):
+            _end(*unused)
+
+
+def _begin(job: Job) -> Begun:
+    control, theirs = socket.socketpair()
+    with theirs:
+        process = start(theirs.fileno())
+    try:
+        send(control, job)
+    except BaseException:
+        _end(control, process)
+        raise
+    return control, process
+
+
+def _end(control: socket.socket, process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    control.close()
 
 
 def serve(control: socket.socket) -> None:
