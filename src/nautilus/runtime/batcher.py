@@ -1,9 +1,8 @@
 """Many callers, one engine: turns single waveforms into full batches.
 
-There is no timer. A batch leaves as soon as a worker is free and holds what waits, or its share of that while other
-workers are free as well, so an idle server answers at once and a busy one fills its batches. Neighbours in a batch are
-of similar length: cost is padded seconds, not item count. Owners take turns (`queue`), and jobs leave a worker to
-requests as long as those come.
+There is no timer. A batch leaves as soon as a worker is free and holds its share of what waits, so an idle server
+answers at once and a busy one fills its batches. Neighbours in a batch are of similar length: cost is padded seconds,
+not item count. Owners take turns (`queue`), and jobs leave a worker to requests as long as those come.
 
     submit ──▶ waiting (bounded) ──take──▶ one batch per worker ──▶ engine ──▶ each caller's future
 """
