@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,13 @@ async def test_the_default_model_is_there_for_the_first_who_opens_a_lane(setting
         forbidden = replace(job, load=None)  # type: ignore[arg-type]  # what was begun ahead has been told its job
         async with open_isolated_lane(forbidden, settings.batch, lambda _: None) as lane:
             assert (await lane.submit(sample(), Options(), Claim())).hypothesis.text
+
+
+def test_what_has_to_be_fetched_is_not_begun(settings: Settings) -> None:
+    children = Path("/proc/thread-self/children")
+    before = children.read_text().split()
+    with load_ahead(settings.model_copy(update={"model": "nvidia/parakeet-ctc-0.6b"})):
+        assert children.read_text().split() == before
 
 
 def test_a_misspelt_model_is_told_at_once(settings: Settings) -> None:

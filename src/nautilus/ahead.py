@@ -5,7 +5,7 @@ nautilus serve ──settings──▶ load_ahead ──▶ web, jobs, storage a
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
@@ -22,8 +22,12 @@ SIZING: Final = "sizing"
 
 @contextmanager
 def load_ahead(settings: Settings) -> Iterator[None]:
-    """Begin to load the default model, for whoever opens a lane to it in the block. Raises UnknownModelError."""
-    with model_process.begun_ahead(job_of(Catalog(settings.models_dir).find(settings.model), settings)):
+    """Begin to load the default model, for whoever opens a lane to it in the block. Raises UnknownModelError.
+
+    One that has to be fetched is not begun: that takes longer than any import, and its place changes meanwhile.
+    """
+    model = Catalog(settings.models_dir).find(settings.model)
+    with model_process.begun_ahead(job_of(model, settings)) if model.path else nullcontext():
         yield
 
 
