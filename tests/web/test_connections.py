@@ -121,6 +121,18 @@ def test_a_body_in_no_hurry_is_waited_for(url: str) -> None:
         assert answer.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
+@pytest.mark.parametrize("size", [7, 1000, 65_536])
+def test_a_body_in_many_pieces_is_taken_whole(url: str, size: int) -> None:
+    sound = wav(12)  # some 400 kB: more than is read before somebody wants it
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + sound + b"\r\n--b--\r\n"
+    pieces = (body[place : place + size] for place in range(0, len(body), size))
+    chunked = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    with connected(url) as connection:
+        connection.sendall(POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n" + chunked)
+        text = json.loads(heard(connection).partition(b"\r\n\r\n")[2])["text"]
+    assert len(text.split()) == 12
+
+
 def test_who_sends_on_after_the_answer_is_cut_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nautilus.web.protocols.LINGER", 0.3)
     with connected(url) as connection:

@@ -50,20 +50,25 @@ class Part:
 
     async def spooled(self, threads: Executor) -> BinaryIO:
         """Return the data as a file, from its start; a long one lies on the disk, and is written there by threads."""
-        chunks: list[bytes] = []
+        file = BytesIO()
         size = 0
         async for chunk in self.data:
-            chunks.append(chunk)
+            if size:
+                file.write(chunk)
+            else:
+                file = BytesIO(chunk)  # which is not copied unless more comes
+                file.seek(len(chunk))
             size += len(chunk)
             if size > IN_MEMORY:
-                return await self._on_disk(chunks, threads)
-        return BytesIO(b"".join(chunks))  # what came in one piece is not copied
+                return await self._on_disk(file.getvalue(), threads)
+        file.seek(0)
+        return file
 
-    async def _on_disk(self, begun: list[bytes], threads: Executor) -> BinaryIO:
+    async def _on_disk(self, begun: bytes, threads: Executor) -> BinaryIO:
         loop = asyncio.get_running_loop()
         file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - whoever gets it closes it
         try:
-            await loop.run_in_executor(threads, file.writelines, begun)
+            await loop.run_in_executor(threads, file.write, begun)
             async for chunk in self.data:
                 await loop.run_in_executor(threads, file.write, chunk)
             await loop.run_in_executor(threads, file.seek, 0)

@@ -109,16 +109,17 @@ class HttpProtocol(HttpToolsProtocol):
         """Begin a request; see httptools."""
         self._in_head = False
         self._head.end()
-        before = self.cycle
         super().on_headers_complete()
-        if self.cycle is not before:
-            self.cycle.body = b""  # type: ignore[assignment]  # to this, the first piece is added without a copy
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body; see httptools. Reading waits for the app a little later than uvicorn's."""
+        """Take a piece of a body; see httptools. Reading waits for the app a little later than uvicorn's.
+
+        Where the app waits, a piece is passed on as it is; others are put together.
+        """
         if self.cycle.response_complete or (self.parser.should_upgrade() and self._should_upgrade()):
             return
-        self.cycle.body += body
+        before = self.cycle.body
+        self.cycle.body = _joined(before, body) if before else body  # type: ignore[assignment]  # read as bytes
         if len(self.cycle.body) > MOST_UNREAD:
             self.flow.pause_reading()
         self.cycle.message_event.set()
@@ -249,3 +250,10 @@ def _is_text(frames: list[bytes]) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _joined(before: bytes | bytearray, piece: bytes) -> bytearray:
+    """Return both, in `before` itself if that can grow."""
+    together = before if isinstance(before, bytearray) else bytearray(before)
+    together += piece
+    return together
