@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from nautilus.audio.chunk import Planner, Window, WindowLimits, in_recording, join
 from nautilus.audio.cuts import utterance_limits
 from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.audio.vad import is_warm
 from nautilus.engines.base import EngineInfo
 from nautilus.runtime.lane import Heard
 from nautilus.types import SAMPLE_RATE, Claim, Hypothesis, Options, Priority, Waveform, Word
@@ -69,6 +70,6 @@ async def really_spoken(words: tuple[Word, ...], waveform: Waveform, threads: Ex
     seconds = len(waveform) / SAMPLE_RATE
     if not is_doubtful(words, seconds):
         return words
-    if seconds <= SHORT:
+    if seconds <= SHORT and is_warm():
         return spoken(words, waveform)
     return await asyncio.get_running_loop().run_in_executor(threads, spoken, words, waveform)
