@@ -170,8 +170,6 @@ def descriptor_of(file: BinaryIO) -> Iterator[int]:
 
 
 def _own_descriptor(file: BinaryIO) -> int | None:
-    if isinstance(file, tempfile.SpooledTemporaryFile) and file.name is None:
-        return None  # still in memory: asking for its number would write it to disk
     try:
         file.flush()
         return file.fileno()
