@@ -1,7 +1,9 @@
-"""What a server loads first, begun before the server itself is imported: a third of its start goes on beside another.
+"""What a server loads first, begun before the server itself is imported.
 
-nautilus serve ──settings──▶ load_ahead ──▶ web, jobs, storage are imported ──▶ the pool opens a lane to the model
-└──▶ the model's process: imports, weights, sizing ──────────▲
+To import all of it takes as long as to load a small model, and both go on side by side:
+
+    nautilus serve ──load_ahead──▶ web, jobs, storage are imported ──▶ the pool opens a lane to the model
+                          └──────▶ its process: weights, sizing ──────────────▲
 """
 
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -112,6 +112,28 @@ async def test_padding_is_counted_where_it_is_heard(packed: bool, padding: float
         await asyncio.gather(*(batcher.submit(silence(seconds), EN, Claim()) for seconds in (3, 2)))
         meters = batcher.state().meters
     assert (meters.audio.value, meters.padding.value) == (5.0, padding)
+
+
+async def test_a_worker_has_its_next_batch_before_the_last_one_is_read() -> None:
+    happened: list[str] = []
+
+    class Told(list[Hypothesis]):
+        def __iter__(self) -> Iterator[Hypothesis]:
+            happened.append("read")
+            return super().__iter__()
+
+    async def transcribe(batch: Sequence[Waveform], options: Options) -> Answer:
+        happened.append("asked")
+        await asyncio.sleep(0)
+        return Answer(Told(FakeEngine().transcribe(batch, options)), 0.0, 0.0)
+
+    batcher = Batcher(FakeEngine().info, transcribe, replace(LIMITS, max_items=1))
+    async with asyncio.TaskGroup() as tasks:
+        serving = tasks.create_task(batcher.serve())
+        heard = await asyncio.gather(*(batcher.submit(silence(1), EN, Claim()) for _ in range(2)))
+        serving.cancel()
+    assert [len(one.hypothesis.words) for one in heard] == [1, 1]
+    assert happened == ["asked", "asked", "read", "read"]
 
 
 async def test_a_full_queue_refuses_and_says_when_to_retry() -> None:

@@ -147,6 +147,17 @@ def test_a_path_neither_ends_a_line_of_the_log_nor_speaks_to_a_terminal() -> Non
     assert shown == entry | {"path": "/a\\nb\\x1b[31m\\u202ec", "exception": "a\nb\\x1b"}
 
 
+def test_rows_of_the_database_are_in_no_log() -> None:
+    before = structlog.get_config()
+    handlers, level = list(logging.getLogger().handlers), logging.getLogger().level
+    try:
+        configure_logging("debug", "json")
+        assert not logging.getLogger("aiosqlite").isEnabledFor(logging.DEBUG)
+    finally:
+        structlog.configure(**before)
+        logging.basicConfig(handlers=handlers, level=level, force=True)
+
+
 def test_the_log_of_a_terminal_is_made_so(capsys: pytest.CaptureFixture[str]) -> None:
     before = structlog.get_config()
     handlers, level = list(logging.getLogger().handlers), logging.getLogger().level

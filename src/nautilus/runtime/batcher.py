@@ -175,7 +175,6 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._answer, batch, answer, started, time.monotonic())
 
     def _answer(self, batch: Sequence[Ticket], answer: Answer, started: float, ended: float) -> None:
-        self._running.difference_update(batch)
         inference = ended - started
         tell_batch(self.info.name, batch, started, ended, answer)
         seconds = sum(len(ticket.audio) for ticket in batch) / SAMPLE_RATE
@@ -186,6 +185,7 @@ class Batcher:
             self._meters.queue.add(started - ticket.submitted, id_of(ticket.trace))
             if not ticket.result.done():
                 ticket.result.set_result(Heard(hypothesis, started - ticket.submitted, inference))
+        self._running.difference_update(batch)
 
     def _measure(self, batch: Sequence[Ticket], seconds: float, inference: float) -> None:
         self._meters.batch_items.add(len(batch))
