@@ -70,8 +70,9 @@ class Bench:
         return folder
 
     def quantized(self, bundle: Path) -> Path:
-        """Bundle with 8-bit weights; made at first use."""
-        folder = self.work / f"{read_bundle(bundle).fingerprint}-int8"
+        """Bundle with 8-bit weights, its scales fitted to the clips; made at first use."""
+        folder = self.work / f"{read_bundle(bundle).fingerprint}-static"
         if not folder.exists():
-            subprocess.run([sys.executable, "-m", "nautilus", "quantize", bundle, folder], check=True)
+            command = [sys.executable, "-m", "nautilus", "quantize", bundle, folder, *self.clips]
+            subprocess.run(command, check=True)
         return folder

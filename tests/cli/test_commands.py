@@ -114,3 +114,22 @@ def test_evaluating_says_first_what_it_needs(
     result = run("evaluate", str(manifest), *more)
     assert result.exit_code != 0
     assert "pip install 'nautilus[evaluate]'" in result.output
+
+
+@pytest.mark.nemo
+def test_a_model_is_quantized_by_recordings_and_serves(tmp_path: Path) -> None:
+    out = tmp_path / "light"
+    result = run("quantize", "embedded", str(out), str(SPEECH))
+    assert result.exit_code == 0, result.stderr
+    assert f"nautilus serve --model {out}" in result.stderr.replace("\n", "")
+    assert run("transcribe", str(SPEECH), "--model", str(out)).stdout == run("transcribe", str(SPEECH)).stdout
+
+
+@pytest.mark.nemo
+def test_quantizing_names_what_is_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"nonsense")
+    result = run("quantize", "embedded", str(tmp_path / "light"), str(tmp_path / "bad.wav"))
+    assert result.exit_code == 1
+    assert "bad.wav: " in result.stderr
+    assert not (tmp_path / "light").exists()
+    assert "not standard input" in run("quantize", "embedded", str(tmp_path / "light"), "-").stderr

@@ -1,18 +1,25 @@
 """8-bit weights: smaller files, the same words, whoever else is in the batch."""
 
 import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nautilus.engines.bundle import MANIFEST, read_bundle, verify
+from nautilus.engines.bundle import MANIFEST, Bundle, read_bundle, verify
 from nautilus.engines.catalog import Catalog
+from nautilus.engines.keywords import KeywordGraph
+from nautilus.engines.onnx import OnnxEngine, open_session, padded
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
-from nautilus.engines.quantize import quantize_bundle
+from nautilus.engines.quantize import Range, quantize_bundle
 from nautilus.errors import UnsupportedError
-from nautilus.types import Options, Waveform
-from tests.engines.sounds import sample
+from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
+from tests.engines.models import TinyModels
+from tests.engines.sounds import noise, sample
 
 pytestmark = pytest.mark.nemo  # `onnx` comes with it
 
@@ -20,7 +27,7 @@ pytestmark = pytest.mark.nemo  # `onnx` comes with it
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quantized") / "bundle"
-    quantize_bundle(Catalog(out.parent).embedded, out)
+    quantize_bundle(Catalog(out.parent).embedded, out, [sample()])
     return out
 
 
@@ -43,6 +50,86 @@ def test_neighbours_change_nothing(engine: OnnxStreamingEngine) -> None:
     assert beside == alone
 
 
+def test_a_batch_is_one_call_of_the_network(quantized: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert calls(read_bundle(quantized), monkeypatch) == 1
+
+
+def test_a_bundle_that_scales_a_batch_as_a_whole_hears_one_at_a_time(
+    quantized: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = shutil.copytree(quantized, tmp_path / "earlier")
+    manifest = json.loads((earlier / MANIFEST).read_text())
+    (earlier / MANIFEST).write_text(json.dumps(manifest | {"quantized": True}))
+    assert calls(read_bundle(earlier), monkeypatch) == 3
+
+
+def calls(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How often the network is run for three recordings."""
+    engine, count = OnnxEngine(bundle), 0
+    hear = engine._hear
+
+    def counted(waveforms: Sequence[Waveform], graph: KeywordGraph | None) -> list[Hypothesis]:
+        nonlocal count
+        count += 1
+        return hear(waveforms, graph)
+
+    monkeypatch.setattr(engine, "_hear", counted)
+    assert len({answer.text for answer in engine.transcribe([sample()] * 3, Options())}) == 1
+    return count
+
+
+def test_what_is_heard_louder_than_all_that_was_measured_is_cut_off_not_wrapped(tmp_path: Path) -> None:
+    embedded = Catalog(tmp_path).embedded
+    quantize_bundle(embedded, tmp_path / "quiet", [noise(1.0) * 0.01])
+    [heard] = OnnxEngine(read_bundle(tmp_path / "quiet")).transcribe([sample()], Options())
+    [exact] = OnnxEngine(read_bundle(embedded)).transcribe([sample()], Options())
+    assert SequenceMatcher(a=heard.text, b=exact.text).ratio() > 0.5
+
+
+def test_every_linear_layer_becomes_integers(quantized: Path) -> None:
+    import onnx
+
+    before, after = (
+        Counter(node.op_type for node in onnx.load(folder / "offline.onnx").graph.node)
+        for folder in (Catalog(quantized).embedded, quantized)
+    )
+    assert before["Gemm"] == after["MatMulIntegerToFloat"]
+    assert not after["Gemm"]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("family", ["ctc", "quartz"])
+def test_what_nemo_exports_computes_nearly_the_same(tiny: TinyModels, family: str, tmp_path: Path) -> None:
+    source = tiny.exported(family)
+    quantize_bundle(source, tmp_path / "out", [sample()])
+    exact, quantized = read_bundle(source), read_bundle(tmp_path / "out")
+    import onnx
+
+    kinds = Counter(node.op_type for node in onnx.load(quantized.folder / quantized.offline).graph.node)
+    assert kinds["MatMulIntegerToFloat"] > 3
+    signal, lengths = padded([exact.features(waveform) for waveform in (sample(), sample()[: 2 * SAMPLE_RATE])])
+    scores = [
+        open_session(bundle.folder / bundle.offline).run(["logprobs"], {"audio_signal": signal, "length": lengths})[0]
+        for bundle in (exact, quantized)
+    ]
+    assert np.corrcoef(*(one.ravel() for one in scores))[0, 1] > 0.98
+
+
+def test_a_range_has_zero_on_a_step() -> None:
+    for ends in ((-0.28, 9.0), (0.0, 3.0), (1.0, 3.0), (-4.0, -1.0)):
+        step, zero = Range(*ends).fitted()
+        assert -int(zero) * step <= min(ends[0], 0) + step / 2
+        assert (255 - int(zero)) * step >= max(ends[1], 0) - step / 2
+    step, zero = Range(0.0, 0.0).fitted()  # as of a layer that nothing reaches
+    assert (float(step), int(zero)) == (1.0, 0)
+
+
+def test_without_a_recording_nothing_is_made(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="no recording to fit the scales to"):
+        quantize_bundle(Catalog(tmp_path).embedded, tmp_path / "out", [])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_bundle_says_what_it_is(quantized: Path) -> None:
     bundle = read_bundle(quantized)
     verify(bundle)
@@ -54,11 +141,11 @@ def test_the_bundle_says_what_it_is(quantized: Path) -> None:
 
 def test_what_is_quantized_or_no_bundle_is_refused(quantized: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="quantized already"):
-        quantize_bundle(quantized, tmp_path / "again")
+        quantize_bundle(quantized, tmp_path / "again", [sample()])
     with pytest.raises(UnsupportedError, match="nautilus export"):
-        quantize_bundle(tmp_path, tmp_path / "out")
+        quantize_bundle(tmp_path, tmp_path / "out", [sample()])
     with pytest.raises(UnsupportedError, match="exists already"):
-        quantize_bundle(quantized, quantized)
+        quantize_bundle(quantized, quantized, [sample()])
     assert not (tmp_path / "again").exists()
 
 
@@ -71,5 +158,5 @@ def test_a_bundle_without_streams_keeps_no_other_weights(quantized: Path, tmp_pa
     manifest = json.loads((embedded / MANIFEST).read_text())
     del manifest["graphs"]["streaming"]
     (source / MANIFEST).write_text(json.dumps(manifest))
-    quantize_bundle(source, tmp_path / "out")
+    quantize_bundle(source, tmp_path / "out", [sample()])
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [MANIFEST, "offline.onnx", "tokens.txt"]

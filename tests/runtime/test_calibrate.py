@@ -48,6 +48,22 @@ def test_where_neighbours_cost_more_than_a_batch_of_their_own_there_are_none(tmp
     assert size(Padded(), Sizing(1, 0), tmp_path / "memory.json").max_items == 1
 
 
+def test_where_neighbours_cost_what_they_would_alone_only_those_that_need_no_padding_share_a_batch(
+    tmp_path: Path,
+) -> None:
+    class Even(FakeEngine):
+        def transcribe(self, waveforms: Sequence[Waveform], options: Options, /) -> list[Hypothesis]:
+            until = time.thread_time() + 0.02 * len(waveforms)
+            while time.thread_time() < until:
+                pass
+            return super().transcribe(waveforms, options)
+
+    padded, packed = Even(), Even()
+    packed.info = replace(packed.info, packed=True)
+    assert size(padded, Sizing(1, 0), tmp_path / "padded.json").max_items == 1
+    assert size(packed, Sizing(1, 0), tmp_path / "packed.json").max_items == max(CPU_SIZES)
+
+
 def test_an_engine_that_is_not_reentrant_gets_one_worker(tmp_path: Path) -> None:
     class Alone(FakeEngine):
         reentrant = False

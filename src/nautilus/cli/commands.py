@@ -135,8 +135,10 @@ def export(
 def quantize(
     model: Annotated[str, typer.Argument(help="An installed model's name, or a folder that `nautilus export` made.")],
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    recordings: Annotated[list[str], typer.Argument(help="Some minutes of speech as it will hear: files, folders.")],
 ) -> None:
-    """Give a CTC bundle 8-bit weights: about twice as fast on processors with VNNI, and a quarter of the size."""
+    """Give a CTC bundle 8-bit weights: up to twice as fast on processors with VNNI, and a quarter of the size."""
+    from nautilus.cli.quantize import beginnings
     from nautilus.engines.catalog import Catalog
     from nautilus.engines.quantize import quantize_bundle
     from nautilus.settings import load_settings
@@ -144,7 +146,7 @@ def quantize(
     try:
         path = Catalog(load_settings().models_dir).find(model).path
         with notes.status(f"Quantizing {model} …"):
-            quantize_bundle(path or Path(model), out)
+            quantize_bundle(path or Path(model), out, beginnings(recordings))
     except NautilusError as error:
         raise fail(error) from error
     notes.print(f"[green]✓[/green] {out}: serve it with `nautilus serve --model {out}`")

@@ -58,7 +58,9 @@ class Bundle:
     """Whether the whole-window graph leaves padding out: it takes recordings of any lengths together at no cost."""
     parameters: int | None = None
     quantized: bool = False
-    """Whether the whole-window graph scales what it hears to 8 bits, all of a batch by one factor."""
+    """Whether the whole-window graph has 8-bit weights."""
+    alone: bool = False
+    """Whether that graph scales all of a batch by one factor, as earlier ones did: a neighbour would be heard."""
     calibration: Calibration = UNCALIBRATED
     sha256: dict[str, str] = field(default_factory=dict)
 
@@ -139,7 +141,8 @@ def _bundle(folder: Path, manifest: dict[str, Any]) -> Bundle:
         utterances=manifest.get("utterances", False),
         packed=manifest.get("packed", False),
         parameters=manifest.get("parameters"),
-        quantized=manifest.get("quantized", False),
+        quantized=bool(manifest.get("quantized", False)),
+        alone=manifest.get("quantized") is True,
         calibration=Calibration(**manifest.get("calibration", {})),
         sha256=manifest.get("sha256", {}),
     )

@@ -56,8 +56,7 @@ class OnnxEngine:
         graph = self._graph(options.keywords) if options.keywords else None
         heard = [index for index, waveform in enumerate(batch) if len(waveform) >= SHORTEST]
         hypotheses = [Hypothesis("", (), self._language)] * len(batch)
-        # A quantized graph scales a batch as a whole: neighbours would change what is heard, so it has none.
-        for together in [[index] for index in heard] if self._bundle.quantized else [heard] if heard else []:
+        for together in [[index] for index in heard] if self._bundle.alone else [heard] if heard else []:
             answers = self._hear([batch[index] for index in together], graph)
             for index, answer in zip(together, answers, strict=True):
                 hypotheses[index] = answer

@@ -86,23 +86,25 @@ def size(engine: Engine, wanted: Sizing, memory: Path) -> Sizing:
 
 
 def _fastest(engine: Engine, workers: int, sizes: tuple[int, ...]) -> int:
-    """Return the largest batch that is about as fast as any, with every worker busy.
+    """Return a size of batch that is about as fast as any, with every worker busy.
 
-    The model alone may not care; the server around it does less for one batch than for many, and a worker waits
-    less often: with a small model that counts.
+    Where recordings of any lengths go together, it is the largest: the server around the model does less for one
+    batch than for many. Where they are padded, it is the smallest, as those that come are not as alike as these.
 
     Sizes take turns, and the best turn of each counts, so that another program's moment does not decide.
     """
-    deadline = time.perf_counter() + BUDGET
     least: dict[int, float] = {}
     with ThreadPoolExecutor(workers) as threads:
+        _spent(engine, workers, min(sizes), threads)  # what each thread needs for its first one
+        deadline = time.perf_counter() + BUDGET
         for items in sizes * ROUNDS:
             spent = (BETWEEN + _spent(engine, workers, items, threads)) / items
             least[items] = min(spent, least.get(items, spent))
             if time.perf_counter() > deadline:
                 break
     log.debug("calibration", model=engine.info.name, seconds_per_clip=least)
-    return max(items for items in least if least[items] <= min(least.values()) * AS_FAST)
+    as_fast = [items for items in least if least[items] <= min(least.values()) * AS_FAST]
+    return max(as_fast) if engine.info.packed else min(as_fast)
 
 
 def _spent(engine: Engine, workers: int, items: int, threads: ThreadPoolExecutor) -> float:
