@@ -4,6 +4,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -11,23 +12,28 @@ import numpy as np
 import pytest
 
 from nautilus.engines.bundle import MANIFEST, Bundle, read_bundle, verify
-from nautilus.engines.catalog import Catalog
+from nautilus.engines.catalog import Catalog, Model
+from nautilus.engines.integer_graph import Range
 from nautilus.engines.keywords import KeywordGraph
 from nautilus.engines.onnx import OnnxEngine, open_session, padded
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
-from nautilus.engines.quantize import Range, quantize_bundle
+from nautilus.engines.quantize import quantize_model
 from nautilus.errors import UnsupportedError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
-from tests.engines.models import TinyModels
+from tests.engines.models import TinyModels, serve
 from tests.engines.sounds import noise, sample
 
 pytestmark = pytest.mark.nemo  # `onnx` comes with it
 
 
+def found(path: Path) -> Model:
+    return Catalog(path).find(str(path))
+
+
 @pytest.fixture(scope="module")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("quantized") / "bundle"
-    quantize_bundle(Catalog(out.parent).embedded, out, [sample()])
+    quantize_model(found(Catalog(out.parent).embedded), out, [sample()])
     return out
 
 
@@ -80,7 +86,7 @@ def calls(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_what_is_heard_louder_than_all_that_was_measured_is_cut_off_not_wrapped(tmp_path: Path) -> None:
     embedded = Catalog(tmp_path).embedded
-    quantize_bundle(embedded, tmp_path / "quiet", [noise(1.0) * 0.01])
+    quantize_model(found(embedded), tmp_path / "quiet", [noise(1.0) * 0.01])
     [heard] = OnnxEngine(read_bundle(tmp_path / "quiet")).transcribe([sample()], Options())
     [exact] = OnnxEngine(read_bundle(embedded)).transcribe([sample()], Options())
     assert SequenceMatcher(a=heard.text, b=exact.text).ratio() > 0.5
@@ -101,7 +107,7 @@ def test_every_linear_layer_becomes_integers(quantized: Path) -> None:
 @pytest.mark.parametrize("family", ["ctc", "quartz"])
 def test_what_nemo_exports_computes_nearly_the_same(tiny: TinyModels, family: str, tmp_path: Path) -> None:
     source = tiny.exported(family)
-    quantize_bundle(source, tmp_path / "out", [sample()])
+    quantize_model(found(source), tmp_path / "out", [sample()])
     exact, quantized = read_bundle(source), read_bundle(tmp_path / "out")
     import onnx
 
@@ -115,6 +121,20 @@ def test_what_nemo_exports_computes_nearly_the_same(tiny: TinyModels, family: st
     assert np.corrcoef(*(one.ravel() for one in scores))[0, 1] > 0.98
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("family", ["rnnt", "tdt", "prompted"])
+def test_a_transducer_s_encoder_becomes_integers(tiny: TinyModels, family: str, tmp_path: Path) -> None:
+    source = tiny.exported(family)
+    quantize_model(replace(found(source), languages=("fi",)), tmp_path / "out", [sample()])
+    exact, quantized = tiny.onnx(family), serve(tmp_path / "out", family)
+    assert quantized.info == replace(exact.info, languages=exact.info.languages or ("fi",))
+    encoder = "encoder-model.onnx"
+    assert (tmp_path / "out" / encoder).stat().st_size < (source / encoder).stat().st_size
+    assert quantized.transcribe([sample()], Options())[0].words
+    with pytest.raises(UnsupportedError, match="quantized already"):
+        quantize_model(found(tmp_path / "out"), tmp_path / "again", [sample()])
+
+
 def test_a_range_has_zero_on_a_step() -> None:
     for ends in ((-0.28, 9.0), (0.0, 3.0), (1.0, 3.0), (-4.0, -1.0)):
         step, zero = Range(*ends).fitted()
@@ -126,7 +146,7 @@ def test_a_range_has_zero_on_a_step() -> None:
 
 def test_without_a_recording_nothing_is_made(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="no recording to fit the scales to"):
-        quantize_bundle(Catalog(tmp_path).embedded, tmp_path / "out", [])
+        quantize_model(found(Catalog(tmp_path).embedded), tmp_path / "out", [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,13 +159,15 @@ def test_the_bundle_says_what_it_is(quantized: Path) -> None:
     assert not (quantized / "model.nemo").exists()
 
 
-def test_what_is_quantized_or_no_bundle_is_refused(quantized: Path, tmp_path: Path) -> None:
+def test_what_is_quantized_or_cannot_be_is_refused(quantized: Path, tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="quantized already"):
-        quantize_bundle(quantized, tmp_path / "again", [sample()])
+        quantize_model(found(quantized), tmp_path / "again", [sample()])
     with pytest.raises(UnsupportedError, match="nautilus export"):
-        quantize_bundle(tmp_path, tmp_path / "out", [sample()])
+        quantize_model(Model("mine", "nemo", tmp_path / "mine.nemo"), tmp_path / "out", [sample()])
+    with pytest.raises(UnsupportedError, match="`nautilus models pull nvidia/parakeet"):
+        quantize_model(Catalog(tmp_path).find("nvidia/parakeet-tdt-0.6b-v3"), tmp_path / "out", [sample()])
     with pytest.raises(UnsupportedError, match="exists already"):
-        quantize_bundle(quantized, quantized, [sample()])
+        quantize_model(found(quantized), quantized, [sample()])
     assert not (tmp_path / "again").exists()
 
 
@@ -158,5 +180,5 @@ def test_a_bundle_without_streams_keeps_no_other_weights(quantized: Path, tmp_pa
     manifest = json.loads((embedded / MANIFEST).read_text())
     del manifest["graphs"]["streaming"]
     (source / MANIFEST).write_text(json.dumps(manifest))
-    quantize_bundle(source, tmp_path / "out", [sample()])
+    quantize_model(found(source), tmp_path / "out", [sample()])
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [MANIFEST, "offline.onnx", "tokens.txt"]

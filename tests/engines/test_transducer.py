@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from nautilus.engines.catalog import Catalog
 from nautilus.engines.export import export_model
 from nautilus.engines.nemo import NemoEngine
 from nautilus.engines.onnx_transducer import OnnxTransducerEngine
+from nautilus.engines.quantize import quantize_model
 from nautilus.measure.score import score
 from nautilus.types import Hypothesis, Options, Waveform
 from tests.engines.sounds import assert_alike, recording, silence, times
@@ -80,6 +82,18 @@ def test_onnx_says_the_same(
 ) -> None:
     for ours, theirs in zip(exported.transcribe([waveform for waveform, _ in said], Options()), plain, strict=True):
         assert_alike(ours, theirs, FRAME)
+
+
+def test_with_an_encoder_of_8_bits_it_says_nearly_the_same(
+    nemo_file: Path, exported: OnnxTransducerEngine, said: list[tuple[Waveform, str]], tmp_path: Path
+) -> None:
+    folder, waveforms = nemo_file.parent / "exported", [waveform for waveform, _ in said]
+    quantize_model(Catalog(folder).find(str(folder)), tmp_path / "light", waveforms[::4])
+    light = OnnxTransducerEngine(tmp_path / "light", "light", ())
+    heard = light.transcribe(waveforms, Options())
+    assert rate(heard, said) < rate(exported.transcribe(waveforms, Options()), said) + 2.0
+    for alone, beside in zip(waveforms[:8], heard, strict=False):
+        assert light.transcribe([alone], Options())[0].text == beside.text
 
 
 def test_neighbours_change_nothing(

@@ -25,6 +25,10 @@ from nautilus.engines.words import TimedPiece, hypothesis_of
 from nautilus.errors import ModelLoadError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 
+CONFIG: Final = "config.json"
+ENCODER: Final = "encoder-model.onnx"
+DECODER: Final = "decoder_joint-model.onnx"
+
 FAMILIES: Final = {"nemo-conformer-rnnt": "rnnt", "nemo-conformer-tdt": "tdt"}
 INPUTS: Final = ("encoder_outputs", "targets", "target_length", "input_states_1", "input_states_2")
 OUTPUTS: Final = ("outputs", "output_states_1", "output_states_2")
@@ -39,9 +43,9 @@ class OnnxTransducerEngine:
         config = read_config(folder)
         pieces = _pieces(folder)
         family = FAMILIES[config["model_type"]]
-        self._features = _features(config)
-        self._encoder = open_session(folder / "encoder-model.onnx")
-        self._network = OnnxNetwork(folder / "decoder_joint-model.onnx", len(pieces), timed=family == "tdt")
+        self._features = features_of(config)
+        self._encoder = open_session(folder / ENCODER)
+        self._network = OnnxNetwork(folder / DECODER, len(pieces), timed=family == "tdt")
         self._most = int(config.get("max_tokens_per_step", 10))
         self._prompt = LanguagePrompt(config["prompts"]) if config.get("prompts") else None
         subsampling = int(config.get("subsampling_factor", 8))
@@ -184,7 +188,7 @@ class OnnxNetwork:
 def read_config(folder: Path) -> dict[str, Any]:
     """Read `config.json`. Raises ModelLoadError."""
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{folder}/config.json cannot be read: {error}") from error
     return config
@@ -195,20 +199,21 @@ def is_transducer(folder: Path) -> bool:
     return read_config(folder).get("model_type") in FAMILIES
 
 
-def _log_softmax(scores: Floats) -> Floats:
-    """Normalise the last axis."""
-    shifted = scores - scores.max(axis=-1, keepdims=True)
-    normal: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return normal
-
-
-def _features(config: dict[str, Any]) -> LogMel:
+def features_of(config: dict[str, Any]) -> LogMel:
+    """Return the features that `config.json` describes. Raises ModelLoadError."""
     try:
         return LogMel(**config.get("features", {"n_mels": config.get("features_size", 80), "normalize": "per_feature"}))
     except TypeError as error:
         raise ModelLoadError(
             f"config.json describes features that nobody computes: {error}. Export it again."
         ) from error
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    """Normalise the last axis."""
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    normal: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return normal
 
 
 def _pieces(folder: Path) -> tuple[str, ...]:

@@ -1,104 +1,108 @@
-"""A bundle → the same bundle with 8-bit weights: a quarter of the size, and much faster on processors with VNNI.
+"""A model → the same model with 8-bit weights: a quarter of the size, and much faster on processors with VNNI.
 
-Weights of linear layers become integers with a scale for each output. What they are multiplied with becomes integers,
-too, by scales that are fitted to recordings once ("static quantization", Jacob et al. 2018, arXiv:1712.05877): no
-neighbour in a batch changes what is heard. The graph of live streams stays as it is.
+What hears whole windows becomes integers (`integer_graph`): a CTC bundle's network, a transducer's encoder. The graph
+of live streams and what a transducer asks for each token stay as they are.
 """
 
 import json
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nautilus.engines.bundle import MANIFEST, Bundle, is_bundle, read_bundle
+from nautilus.engines.bundle import MANIFEST, read_bundle
+from nautilus.engines.catalog import Model
 from nautilus.engines.export import file_digest
+from nautilus.engines.integer_graph import Feed, write_with_integers
+from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.onnx import padded
+from nautilus.engines.onnx_transducer import CONFIG, DECODER, ENCODER, features_of, is_transducer, read_config
 from nautilus.errors import ModelLoadError, UnsupportedError
+from nautilus.hubs.record import RECORD
 from nautilus.types import Waveform
 
-MATRIX: Final = 2
-"""Axes."""
-LARGEST: Final = 63
-"""Weights have 7 bits: with 8, processors without VNNI add up two products in 16 bits, and overflow."""
-STEPS: Final = 255
-"""What is heard has 8 bits: the distance of its smallest from its largest value, in steps."""
-CONTRIB: Final = "com.microsoft"
-"""Where ONNX Runtime defines `MatMulIntegerToFloat` (its ContribOperators.md)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Linear:
-    """A product by a matrix of weights, with what is added to it."""
-
-    node: Any
-    rows: str
-    """What is multiplied: [..., in]; of a convolution [batch, in, frames]."""
-    matrix: NDArray[np.float32]
-    """[in, out]."""
-    bias: str | None
-    out: str
-    by_frames: bool = False
-    """Whether it is written as a convolution of width 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """What a layer was given to multiply."""
-
-    smallest: float
-    largest: float
-
-    def fitted(self) -> tuple[np.float32, np.uint8]:
-        """Return the length of a step and which step is zero, which is always one."""
-        smallest, largest = min(self.smallest, 0.0), max(self.largest, 0.0)
-        step = np.float32((largest - smallest) / STEPS or 1.0)
-        return step, np.uint8(round(-smallest / step))
-
-
-def quantize_bundle(source: Path, out: Path, recordings: Iterable[Waveform]) -> None:
+def quantize_model(model: Model, out: Path, recordings: Iterable[Waveform]) -> None:
     """Write the new folder `out`, its scales fitted to what `recordings` make of the model. Blocking.
 
-    On failure there is no such folder. Needs the `nemo` extra. Raises ModelLoadError for a broken bundle and where
+    On failure there is no such folder. Needs the `nemo` extra. Raises ModelLoadError for a broken model and where
     `onnx` is missing, UnsupportedError for anything else, and what reading the recordings raises.
     """
     if find_spec("onnx") is None:
         raise ModelLoadError("Quantizing needs onnx: pip install 'nautilus[nemo]'.")
     if out.exists():
         raise UnsupportedError(f"{out} exists already; name a new folder.", "out")
-    if not is_bundle(source):
-        raise UnsupportedError(f"{source} is no bundle of a CTC model; `nautilus export` makes one.", "source")
+    if model.path is None:
+        raise UnsupportedError(
+            f"{model.name} is not here yet: `nautilus models pull {model.name}` fetches it.", "model"
+        )
+    if model.kind == "bundle":
+        _quantize_bundle(model.path, out, recordings)
+    elif model.kind == "onnx-asr" and is_transducer(model.path):
+        _quantize_transducer(model.path, model.languages, out, recordings)
+    else:
+        what = (
+            "a .nemo file; `nautilus export` it first"
+            if model.kind == "nemo"
+            else "neither a CTC bundle nor a transducer"
+        )
+        raise UnsupportedError(f"{model.path} is {what}.", "model")
+
+
+def _quantize_bundle(source: Path, out: Path, recordings: Iterable[Waveform]) -> None:
     bundle = read_bundle(source)
     if bundle.quantized:
-        raise UnsupportedError(f"{source} is quantized already.", "source")
+        raise UnsupportedError(f"{source} is quantized already.", "model")
+    feeds = (_feed(*padded([bundle.features(waveform)])) for waveform in recordings)
+    with _new_folder(out) as folder:
+        write_with_integers(source / bundle.offline, folder / bundle.offline, feeds)
+        others = [source / bundle.streaming.file] if bundle.streaming else []
+        _copy_rest(source, folder, source / bundle.offline, others)
+        description = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
+        description |= {"name": f"{description['name']}-int8", "quantized": "static", "sha256": digests}
+        _write(folder / MANIFEST, description)
+
+
+def _quantize_transducer(source: Path, languages: tuple[str, ...], out: Path, recordings: Iterable[Waveform]) -> None:
+    config = read_config(source)
+    if config.get("quantized"):
+        raise UnsupportedError(f"{source} is quantized already.", "model")
+    features, prompts = features_of(config), config.get("prompts")
+    told = {"prompt_index": np.full(1, LanguagePrompt(prompts).number(None), np.int64)} if prompts else {}
+    feeds = (_feed(*padded([features(waveform)])) | told for waveform in recordings)
+    with _new_folder(out) as folder:
+        write_with_integers(source / ENCODER, folder / ENCODER, feeds)
+        _copy_rest(source, folder, source / ENCODER, [source / DECODER])
+        _write(folder / CONFIG, config | {"languages": config.get("languages") or languages, "quantized": "static"})
+
+
+def _feed(signal: np.ndarray, lengths: np.ndarray) -> Feed:
+    return {"audio_signal": signal, "length": lengths}
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Make a folder that is there when it is finished, and not before."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
         folder = Path(scratch) / "finished"
         folder.mkdir()
-        _quantize(bundle, folder / bundle.offline, recordings)
-        left_out = {bundle.offline, MANIFEST, "model.nemo"}
-        if not bundle.streaming:
-            left_out |= _weight_files(source / bundle.offline)
-        for file in source.iterdir():
-            if file.is_file() and file.name not in left_out:
-                shutil.copyfile(file, folder / file.name)
-        _describe(source, folder)
+        yield folder
         folder.rename(out)
 
 
-def _describe(source: Path, folder: Path) -> None:
-    """Write what the files are now."""
-    description = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
-    digests = {file.name: file_digest(file) for file in sorted(folder.iterdir())}
-    description |= {"name": f"{description['name']}-int8", "quantized": "static", "sha256": digests}
-    (folder / MANIFEST).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+def _copy_rest(source: Path, folder: Path, graph: Path, others: list[Path]) -> None:
+    """Copy what a model needs besides `graph`, whose weights are needed no more unless by `others`."""
+    needed = {name for other in others for name in _weight_files(other)}
+    left_out = {graph.name, *(_weight_files(graph) - needed), MANIFEST, RECORD, "model.nemo"}
+    for file in source.iterdir():
+        if file.is_file() and file.name not in left_out:
+            shutil.copyfile(file, folder / file.name)
 
 
 def _weight_files(graph: Path) -> set[str]:
@@ -111,155 +115,5 @@ def _weight_files(graph: Path) -> set[str]:
     return {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
 
 
-def _quantize(bundle: Bundle, target: Path, recordings: Iterable[Waveform]) -> None:
-    """Write a graph with 8-bit weights."""
-    import onnx
-    from onnx import helper
-
-    model = onnx.load(bundle.folder / bundle.offline)
-    layers = list(_linear_layers(model.graph))
-    ranges = _ranges(model, bundle, sorted({layer.rows for layer in layers}), recordings)
-    writer = _Writer(model.graph, ranges)
-    by_node = {layer.node.output[0]: layer for layer in layers}
-    added = {layer.out for layer in layers} - by_node.keys()  # by a node of its own, which the layer takes the place of
-    for node in model.graph.node:
-        if layer := by_node.get(node.output[0]):
-            writer.write(layer)
-        elif node.output[0] not in added:
-            writer.nodes.append(node)
-    writer.finish()
-    model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
-    onnx.save(model, target)
-
-
-def _ranges(model: Any, bundle: Bundle, names: list[str], recordings: Iterable[Waveform]) -> dict[str, Range]:
-    """Hear recordings with the exact weights, and return between what the named values lie."""
-    import onnx
-    import onnxruntime as rt
-    from onnx import helper
-
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    wanted = [(name, kind) for kind in ("ReduceMin", "ReduceMax") for name in names]
-    for name, kind in wanted:
-        watched.graph.node.append(helper.make_node(kind, [name], [f"{name}/{kind}"], keepdims=0))
-        watched.graph.output.append(helper.make_tensor_value_info(f"{name}/{kind}", onnx.TensorProto.FLOAT, []))
-    with tempfile.TemporaryDirectory() as scratch:  # a file, as what is larger than 2 GB has no other form
-        graph = Path(scratch) / "watched.onnx"
-        onnx.save(watched, graph, save_as_external_data=True)
-        session = rt.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    found = []
-    for waveform in recordings:
-        signal, lengths = padded([bundle.features(waveform)])
-        found.append(session.run(None, {"audio_signal": signal, "length": lengths}))
-    if not found:
-        raise UnsupportedError("There is no recording to fit the scales to; name some speech.", "recordings")
-    extremes = np.array(found, np.float64)
-    smallest, largest = extremes[:, : len(names)].min(axis=0), extremes[:, len(names) :].max(axis=0)
-    return {name: Range(*ends) for name, *ends in zip(names, smallest.tolist(), largest.tolist(), strict=True)}
-
-
-def _linear_layers(graph: Any) -> Iterator[Linear]:
-    """Yield the products by matrices of weights, and convolutions of width 1, which are some, too."""
-    from onnx import numpy_helper
-
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    uses = Counter(name for node in graph.node for name in node.input)
-    additions = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
-    for node in graph.node:
-        weight = weights.get(node.input[1]) if len(node.input) > 1 else None
-        if weight is None or not _is_linear(node, weight):
-            continue
-        matrix, bias, out = numpy_helper.to_array(weight), next(iter(node.input[2:3]), None), node.output[0]
-        if node.op_type == "Conv":
-            matrix = matrix[:, :, 0].T
-        elif _attribute(node, "transB", 0):
-            matrix = matrix.T
-        addition = additions.get(out)
-        if bias is None and addition is not None and uses[out] == 1:
-            other = next(name for name in addition.input if name != out)
-            if other in weights and list(weights[other].dims) == [matrix.shape[1]]:
-                bias, out = other, addition.output[0]
-        yield Linear(node, node.input[0], matrix, bias, out, node.op_type == "Conv")
-
-
-def _is_linear(node: Any, weight: Any) -> bool:
-    if node.op_type == "Conv":
-        return list(weight.dims)[2:] == [1] and _attribute(node, "group", 1) == 1 and not any(_strides_and_pads(node))
-    if node.op_type == "Gemm":
-        return not _attribute(node, "transA", 0)
-    return node.op_type == "MatMul" and len(weight.dims) == MATRIX
-
-
-def _attribute(node: Any, name: str, usual: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), usual)
-
-
-def _strides_and_pads(node: Any) -> Iterator[bool]:
-    """Yield what of a convolution's steps and edges is unlike a product's."""
-    for attribute in node.attribute:
-        if attribute.name == "strides":
-            yield any(step != 1 for step in attribute.ints)
-        if attribute.name == "pads":
-            yield any(attribute.ints)
-
-
-class _Writer:
-    """The nodes of a graph, written anew."""
-
-    def __init__(self, graph: Any, ranges: dict[str, Range]) -> None:
-        self.nodes: list[Any] = []
-        self._graph = graph
-        self._ranges = ranges
-        self._there: set[str] = set()
-
-    def write(self, layer: Linear) -> None:
-        """Write a layer with integers."""
-        name = f"{layer.out}/quantized"
-        scales = np.maximum(np.abs(layer.matrix).max(axis=0), np.finfo(np.float32).tiny) / LARGEST
-        matrix = [
-            self._weight(f"{name}/weight", np.rint(layer.matrix / scales).astype(np.int8)),
-            self._weight(f"{name}/scales", scales.astype(np.float32)),
-            self._weight(f"{name}/zeros", np.zeros(len(scales), np.int8)),
-        ]
-        rows = self._integers(layer)
-        inputs = [rows[0], matrix[0], rows[1], matrix[1], rows[2], matrix[2], *([layer.bias] if layer.bias else [])]
-        product = f"{name}/product" if layer.by_frames else layer.out
-        self._node("MatMulIntegerToFloat", inputs, product, domain=CONTRIB)
-        if layer.by_frames:
-            self._node("Transpose", [product], layer.out, perm=[0, 2, 1])
-
-    def finish(self) -> None:
-        """Leave the graph with what was written, and the weights that it needs."""
-        used = {name for node in self.nodes for name in node.input} | {one.name for one in self._graph.output}
-        weights = [tensor for tensor in self._graph.initializer if tensor.name in used]
-        for things, kept in ((self._graph.node, self.nodes), (self._graph.initializer, weights)):
-            del things[:]
-            things.extend(kept)
-
-    def _integers(self, layer: Linear) -> tuple[str, str, str]:
-        """Write what makes integers of a layer's rows, once for all layers that share them; with step and zero."""
-        rows, name = layer.rows, f"{layer.rows}/rows" if layer.by_frames else layer.rows
-        whole, step, zero = f"{name}/integers", f"{rows}/step", f"{rows}/zero"
-        if whole not in self._there:
-            self._there.add(whole)
-            if layer.by_frames:
-                self._node("Transpose", [rows], name, perm=[0, 2, 1])
-            fitted = self._ranges[rows].fitted()
-            inputs = [name, self._weight(step, fitted[0]), self._weight(zero, fitted[1])]
-            self._node("QuantizeLinear", inputs, whole)
-        return whole, step, zero
-
-    def _weight(self, name: str, value: Any) -> str:
-        from onnx import numpy_helper
-
-        if name not in self._there:
-            self._there.add(name)
-            self._graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+def _write(file: Path, description: object) -> None:
+    file.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
