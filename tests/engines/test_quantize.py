@@ -145,8 +145,9 @@ def test_a_range_has_zero_on_a_step() -> None:
 
 
 def test_without_a_recording_nothing_is_made(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match="no recording to fit the scales to"):
-        quantize_model(found(Catalog(tmp_path).embedded), tmp_path / "out", [])
+    for recordings in ([], [sample()[:10]]):
+        with pytest.raises(UnsupportedError, match="no recording to fit the scales to"):
+            quantize_model(found(Catalog(tmp_path).embedded), tmp_path / "out", recordings)
     assert list(tmp_path.iterdir()) == []
 
 

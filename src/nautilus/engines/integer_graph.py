@@ -22,6 +22,8 @@ Feed = dict[str, NDArray[Any]]
 
 MATRIX: Final = 2
 """Axes."""
+SINGLE: Final = 1
+"""Single precision, `onnx.TensorProto.FLOAT`."""
 LARGEST: Final = 63
 """Weights have 7 bits: with 8, processors without VNNI add up two products in 16 bits, and overflow."""
 STEPS: Final = 255
@@ -67,9 +69,9 @@ def write_with_integers(source: Path, target: Path, feeds: Iterable[Feed]) -> No
     import onnx
     from onnx import helper
 
+    ranges = _ranges(source, feeds)
     model = onnx.load(source)
     layers = list(_linear_layers(model.graph))
-    ranges = _ranges(model, sorted({layer.rows for layer in layers}), feeds)
     writer = _Writer(model.graph, ranges)
     by_node = {layer.node.output[0]: layer for layer in layers}
     added = {layer.out for layer in layers} - by_node.keys()  # by a node of its own, which the layer takes the place of
@@ -83,22 +85,21 @@ def write_with_integers(source: Path, target: Path, feeds: Iterable[Feed]) -> No
     onnx.save(model, target)
 
 
-def _ranges(model: Any, names: list[str], feeds: Iterable[Feed]) -> dict[str, Range]:
-    """Run the exact graph, and return between what the named values lie."""
+def _ranges(source: Path, feeds: Iterable[Feed]) -> dict[str, Range]:
+    """Run the exact graph, and return between what lies that its linear layers are given."""
     import onnx
     import onnxruntime as rt
     from onnx import helper
 
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    wanted = [(name, kind) for kind in ("ReduceMin", "ReduceMax") for name in names]
-    for name, kind in wanted:
-        watched.graph.node.append(helper.make_node(kind, [name], [f"{name}/{kind}"], keepdims=0))
-        watched.graph.output.append(helper.make_tensor_value_info(f"{name}/{kind}", onnx.TensorProto.FLOAT, []))
+    model = onnx.load(source)
+    names = sorted({layer.rows for layer in _linear_layers(model.graph)})
+    del model.graph.output[:]
+    for name, kind in [(name, kind) for kind in ("ReduceMin", "ReduceMax") for name in names]:
+        model.graph.node.append(helper.make_node(kind, [name], [f"{name}/{kind}"], keepdims=0))
+        model.graph.output.append(helper.make_tensor_value_info(f"{name}/{kind}", onnx.TensorProto.FLOAT, []))
     with tempfile.TemporaryDirectory() as scratch:  # a file, as what is larger than 2 GB has no other form
         graph = Path(scratch) / "watched.onnx"
-        onnx.save(watched, graph, save_as_external_data=True)
+        onnx.save(model, graph, save_as_external_data=True)  # which also takes the weights from memory
         session = rt.InferenceSession(graph, providers=["CPUExecutionProvider"])
     found = [session.run(None, feed) for feed in feeds]
     if not found:
@@ -133,6 +134,8 @@ def _linear_layers(graph: Any) -> Iterator[Linear]:
 
 
 def _is_linear(node: Any, weight: Any) -> bool:
+    if weight.data_type != SINGLE:
+        return False
     if node.op_type == "Conv":
         return list(weight.dims)[2:] == [1] and _attribute(node, "group", 1) == 1 and not any(_strides_and_pads(node))
     if node.op_type == "Gemm":

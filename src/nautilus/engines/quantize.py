@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nautilus.engines.base import SHORTEST
 from nautilus.engines.bundle import MANIFEST, read_bundle
 from nautilus.engines.catalog import Model
 from nautilus.engines.export import file_digest
@@ -40,6 +41,7 @@ def quantize_model(model: Model, out: Path, recordings: Iterable[Waveform]) -> N
         raise UnsupportedError(
             f"{model.name} is not here yet: `nautilus models pull {model.name}` fetches it.", "model"
         )
+    recordings = (waveform for waveform in recordings if len(waveform) >= SHORTEST)
     if model.kind == "bundle":
         _quantize_bundle(model.path, out, recordings)
     elif model.kind == "onnx-asr" and is_transducer(model.path):
