@@ -62,6 +62,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	cd benchmarks && MYPYPATH=../src:. $(abspath $(BIN))/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache/benchmarks .
 
 layers: $(VENV)/.dev
 	$(BIN)/lint-imports

@@ -15,6 +15,7 @@ import json
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,10 @@ def conditions(noises: dict[str, Waveform]) -> Iterator[tuple[str, Change]]:
     yield "reverberant", in_room
     for kind, noise in noises.items():
         for snr in SNRS:
-            yield f"{kind} {snr} dB", lambda waveform, rng, noise=noise, snr=snr: mixed(waveform, noise, snr, rng)
+            yield f"{kind} {snr} dB", partial(mixed, noise, snr)
 
 
-def mixed(waveform: Waveform, noise: Waveform, snr: float, rng: Generator) -> Waveform:
+def mixed(noise: Waveform, snr: float, waveform: Waveform, rng: Generator) -> Waveform:
     """Add a stretch of a noise whose root mean square is 1."""
     start = int(rng.integers(len(noise)))
     stretch = np.take(noise, range(start, start + len(waveform)), mode="wrap")
@@ -164,14 +165,14 @@ def pause(rng: Generator) -> Waveform:
 def read_noises(speech: Path) -> dict[str, tuple[Waveform, Waveform]]:
     """Return the recordings of each kind of noise, all as loud, in a row that is cut in two."""
     rows: dict[str, list[Path]] = {}
-    for row in read_rows(speech / "noise.jsonl"):
-        if row["label"] not in NO_NOISE:
-            rows.setdefault(row["label"].replace("_", " "), []).append(speech / row["audio_filepath"])
+    for one in read_rows(speech / "noise.jsonl"):
+        if one["label"] not in NO_NOISE:
+            rows.setdefault(one["label"].replace("_", " "), []).append(speech / one["audio_filepath"])
     noises = {}
     for kind, files in sorted(rows.items()):
         recordings = [waveform / np.sqrt(np.mean(waveform**2)) for waveform in decode(files)]
         if len(recordings) == 2:  # noqa: PLR2004 - of unlike length: each would be in both halves
-            recordings = [part for one in recordings for part in np.array_split(one, 2)]
+            recordings = [part for long in recordings for part in np.array_split(long, 2)]
             recordings = recordings[::2] + recordings[1::2]
         row = np.concatenate(recordings)
         noises[kind] = (row[: len(row) // 2], row[len(row) // 2 :])

@@ -199,7 +199,8 @@ class Hearing:
         self, clips: Sequence[tuple[Utterance, Waveform, tuple[Word, ...]]], minutes: float, pauses: Sequence[float]
     ) -> Wholeness:
         """Join clips to a recording of so many minutes, hear it, and compare."""
-        chosen, seconds = [], 0.0
+        chosen: list[tuple[Utterance, Waveform, tuple[Word, ...]]] = []
+        seconds = 0.0
         while seconds < 60 * minutes:
             chosen.append(clips[len(chosen) % len(clips)])
             seconds += len(chosen[-1][1]) / SAMPLE_RATE + pauses[(len(chosen) - 1) % len(pauses)]

@@ -114,7 +114,7 @@ def utter(sound: bytes, stream: ClientConnection, hour: Hour) -> None:
 def pcm(waveform: Waveform) -> bytes:
     """Return a recording and the silence after it, as a client sends them."""
     sound = np.concatenate([waveform, np.zeros(round(PAUSE * SAMPLE_RATE), np.float32)])
-    return (np.clip(sound, -1, 1) * 32_767).astype("<i2").tobytes()
+    return bytes((np.clip(sound, -1, 1) * 32_767).astype("<i2"))
 
 
 def table(hours: list[Hour]) -> Table:

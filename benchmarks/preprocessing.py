@@ -7,6 +7,7 @@ cleaning, and a difference counts where the 95 % interval of their sum (bootstra
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def markdown(rated: Table, title: str) -> str:
 def speeds(waveforms: Sequence[Waveform]) -> dict[Level, float]:
     """Return how many times real time each level runs on one core: processor time, the median of several runs."""
     seconds = sum(map(len, waveforms)) / SAMPLE_RATE
-    return {level: seconds / _median(lambda level=level: _clean(waveforms, level)) for level in LEVELS}
+    return {level: seconds / _median(partial(_clean, waveforms, level)) for level in LEVELS}
 
 
 def _clean(waveforms: Iterable[Waveform], level: Level) -> None:

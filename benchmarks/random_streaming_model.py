@@ -73,7 +73,7 @@ def waveform() -> Waveform:
     return np.pad(sound if sound is not None else [], round(PAUSE * SAMPLE_RATE))
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]  # torch is untyped here
 def learn_to_speak(network: Any) -> float:
     """Fit the output layer, for every look-ahead at once; the share of frames that it is right about."""
     sound = waveform()

@@ -55,9 +55,9 @@ class Bench:
         """Bundle of the 109M-parameter model; made at first use."""
         folder, nemo = self.work / "large", self.work / "large.nemo"
         if not nemo.exists():
-            subprocess.run([sys.executable, HERE / "random_model.py", nemo], check=True)
+            subprocess.run([sys.executable, str(HERE / "random_model.py"), str(nemo)], check=True)
         if not folder.exists():
-            subprocess.run([sys.executable, "-m", "nautilus", "export", nemo, folder], check=True)
+            subprocess.run([sys.executable, "-m", "nautilus", "export", str(nemo), str(folder)], check=True)
         return folder
 
     @property
@@ -65,7 +65,7 @@ class Bench:
         """Bundle of the 109M-parameter cache-aware model; made at first use."""
         folder = self.work / "large-streaming"
         if not folder.exists():
-            command = [sys.executable, "-m", "benchmarks.random_streaming_model", folder.absolute()]
+            command = [sys.executable, "-m", "benchmarks.random_streaming_model", str(folder.absolute())]
             subprocess.run(command, check=True, cwd=HERE.parent)
         return folder
 
@@ -73,6 +73,6 @@ class Bench:
         """Bundle with 8-bit weights, its scales fitted to the clips; made at first use."""
         folder = self.work / f"{read_bundle(bundle).fingerprint}-static"
         if not folder.exists():
-            command = [sys.executable, "-m", "nautilus", "quantize", bundle, folder, *self.clips]
+            command = [sys.executable, "-m", "nautilus", "quantize", *map(str, (bundle, folder, *self.clips))]
             subprocess.run(command, check=True)
         return folder

@@ -13,6 +13,7 @@ import tempfile
 import time
 import wave
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from threading import Event, Thread
@@ -52,7 +53,7 @@ def throughput(bench: Bench) -> None:
     # A slow model's last answers come long after the last question: it is watched for longer.
     for name, folder, target, slowness in (("embedded", embedded, 80, 1.0), ("109M", large, 97, 3.0)):
         engine, sizing = load(folder)
-        alone = lambda: engine_rate(engine, bench.waveforms, sizing, slowness * bench.seconds)  # noqa: B023, E731
+        alone = partial(engine_rate, engine, bench.waveforms, sizing, slowness * bench.seconds)
         with serve([sys.executable, "-m", "nautilus", "serve", "--model", str(folder)]) as server:
             for clients in bench.clients:
                 turns = []

@@ -322,12 +322,13 @@ def report_on(report: Report, soak: Soak) -> None:
     report.add("errors in the server's log", told_errors(soak.server), "0")
     report.add("failures", ", ".join(f"{count} x {what}" for what, count in seen.failed.items()) or "0", "0")
     report.add("hostile acts", ", ".join(f"{count} x {what}" for what, count in sorted(seen.hostile.items())), "")
-    for what, values in (
-        ("memory, MB", [one.megabytes for one in seen.looks]),
-        ("open files", [one.files for one in seen.looks]),
-        ("threads", [one.threads for one in seen.looks]),
-    ):
-        parts = [statistics.median(part) for part in np.array_split(values, QUARTERS)]
+    looks: dict[str, Sequence[float]] = {
+        "memory, MB": [one.megabytes for one in seen.looks],
+        "open files": [one.files for one in seen.looks],
+        "threads": [one.threads for one in seen.looks],
+    }
+    for what, counts in looks.items():
+        parts = [statistics.median(part) for part in np.array_split(counts, QUARTERS)]
         report.add(f"{what}: median of each quarter", ", ".join(f"{part:.0f}" for part in parts), "flat")
 
 
