@@ -164,9 +164,11 @@ class _Writer:
         self._graph = graph
         self._ranges = ranges
         self._there: set[str] = set()
+        self._replaced: set[str] = set()
 
     def write(self, layer: Linear) -> None:
         """Write a layer with integers."""
+        self._replaced.add(layer.node.input[1])
         name = f"{layer.out}/quantized"
         scales = np.maximum(np.abs(layer.matrix).max(axis=0), np.finfo(np.float32).tiny) / LARGEST
         matrix = [
@@ -182,9 +184,9 @@ class _Writer:
             self._node("Transpose", [product], layer.out, perm=[0, 2, 1])
 
     def finish(self) -> None:
-        """Leave the graph with what was written, and the weights that it needs."""
-        used = {name for node in self.nodes for name in node.input} | {one.name for one in self._graph.output}
-        weights = [tensor for tensor in self._graph.initializer if tensor.name in used]
+        """Leave the graph with what was written, and without the weights that it took the place of."""
+        unused = self._replaced - {name for node in self.nodes for name in node.input}
+        weights = [tensor for tensor in self._graph.initializer if tensor.name not in unused]
         for things, kept in ((self._graph.node, self.nodes), (self._graph.initializer, weights)):
             del things[:]
             things.extend(kept)
