@@ -151,13 +151,33 @@ def test_without_a_recording_nothing_is_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_live_streams_are_heard_by_integers_too(engine: OnnxStreamingEngine) -> None:
+    exact = OnnxStreamingEngine(read_bundle(Catalog(Path("nowhere")).embedded))
+    for look_ahead in engine.info.look_aheads:
+        theirs, ours = (played(one, look_ahead) for one in (exact, engine))
+        assert SequenceMatcher(a=ours, b=theirs).ratio() > 0.9
+
+
+def played(engine: OnnxStreamingEngine, look_ahead: float) -> str:
+    """What a stream beside a loud one hears."""
+    states = [engine.open(look_ahead), engine.open(look_ahead)]
+    loud: Waveform = np.clip(sample() * 20, -1, 1).astype(np.float32)
+    engine.step([(states[0], sample()), (states[1], loud)])
+    beside = engine.finish(states[0]).hypothesis
+    alone = engine.open(look_ahead)
+    engine.step([(alone, sample())])
+    assert engine.finish(alone).hypothesis == beside
+    return beside.text
+
+
 def test_the_bundle_says_what_it_is(quantized: Path) -> None:
     bundle = read_bundle(quantized)
     verify(bundle)
     assert bundle.name.endswith("-int8")
     assert bundle.fingerprint != read_bundle(Catalog(quantized).embedded).fingerprint
-    assert (quantized / bundle.offline).stat().st_size < 6e6
-    assert not (quantized / "model.nemo").exists()
+    files = {file.name: file.stat().st_size for file in quantized.iterdir()}
+    assert {*files} == {MANIFEST, "MODEL_CARD.md", "offline.onnx", "streaming.onnx", "tokens.txt"}
+    assert max(files.values()) < 6e6
 
 
 def test_what_is_quantized_or_cannot_be_is_refused(quantized: Path, tmp_path: Path) -> None:

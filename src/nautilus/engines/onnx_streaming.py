@@ -35,17 +35,7 @@ class OnnxStreamingEngine(OnnxEngine):
         if bundle.streaming is None:
             raise ModelLoadError(f"{bundle.name} has no graph for streams; export a cache-aware model.")
         self._streaming = bundle.streaming
-        chunking = Chunking(
-            bundle.features,
-            bundle.subsampling,
-            bundle.streaming.pre_encode_cache,
-            bundle.streaming.first_padding,
-            bundle.frame_seconds,
-            self._language,
-            bundle.calibration,
-        )
-        self._network = StepGraph(bundle, bundle.streaming, self._vocabulary)
-        self._streams = CacheAwareStreams(self._network, chunking)
+        self._streams = streams_of(bundle, StepGraph(bundle, bundle.streaming), self._language)
 
     def open(self, look_ahead: float, /) -> StreamState:
         """Return the state of a stream that has heard nothing; see `StreamingEngine`."""
@@ -64,13 +54,28 @@ class OnnxStreamingEngine(OnnxEngine):
         return self._streams.finish(state)
 
 
+def streams_of(bundle: Bundle, network: "StepGraph", language: str | None = None) -> CacheAwareStreams:
+    """Return the streams of a bundle that has a graph for them, by what hears their chunks."""
+    graph = network.graph
+    chunking = Chunking(
+        bundle.features,
+        bundle.subsampling,
+        graph.pre_encode_cache,
+        graph.first_padding,
+        bundle.frame_seconds,
+        language,
+        bundle.calibration,
+    )
+    return CacheAwareStreams(network, chunking)
+
+
 class StepGraph:
     """The graph of steps; see `Network`. A server without live streams never loads it."""
 
-    def __init__(self, bundle: Bundle, graph: StreamingGraph, vocabulary: CtcVocabulary) -> None:
+    def __init__(self, bundle: Bundle, graph: StreamingGraph) -> None:
         self._bundle = bundle
-        self._graph = graph
-        self._vocabulary = vocabulary
+        self.graph = graph
+        self._vocabulary = CtcVocabulary(bundle.pieces, bundle.blank, bundle.frame_seconds)
         self._loading = Lock()
 
     def begin(self, look_ahead: int, /) -> list[NDArray[Any]]:
@@ -79,8 +84,8 @@ class StepGraph:
         with self._loading:
             _ = self._session
         return [
-            np.zeros(self._graph.cache_last_channel, np.float32),
-            np.zeros(self._graph.cache_last_time, np.float32),
+            np.zeros(self.graph.cache_last_channel, np.float32),
+            np.zeros(self.graph.cache_last_time, np.float32),
             np.zeros((), np.int64),
         ]
 
@@ -95,10 +100,14 @@ class StepGraph:
         """Hear a chunk of each stream; see `Network`."""
         del look_ahead  # the length says it
         caches = [np.stack(parts) for parts in zip(*memories, strict=True)]
-        inputs = dict(zip(INPUTS, (signal, lengths, *caches), strict=True))
-        logprobs, counts, *caches = self._session.run(OUTPUTS, inputs)
+        logprobs, counts, *caches = self.run(dict(zip(INPUTS, (signal, lengths, *caches), strict=True)))
         kept = [[cache[row] for cache in caches] for row in range(len(memories))]
         return kept, ctc_chunks(logprobs, counts.tolist())
+
+    def run(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run the graph: `INPUTS` to `OUTPUTS`."""
+        outputs: list[NDArray[Any]] = self._session.run(OUTPUTS, feed)
+        return outputs
 
     def pieces(self, chunks: Sequence[CtcChunk], /) -> list[TimedPiece]:
         """Decode; see `Network`."""
@@ -106,4 +115,4 @@ class StepGraph:
 
     @cached_property
     def _session(self) -> rt.InferenceSession:
-        return open_session(self._bundle.folder / self._graph.file)
+        return open_session(self._bundle.folder / self.graph.file)
