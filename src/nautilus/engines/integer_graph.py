@@ -7,7 +7,7 @@ batch changes anything, and nothing has to be looked through for its largest val
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -81,7 +81,8 @@ def write_with_integers(source: Path, target: Path, feeds: Iterable[Feed]) -> No
         elif node.output[0] not in added:
             writer.nodes.append(node)
     writer.finish()
-    model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
+    if all(opset.domain != CONTRIB for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, target)
 
 
@@ -118,7 +119,7 @@ def _linear_layers(graph: Any) -> Iterator[Linear]:
     additions = {name: node for node in graph.node if node.op_type == "Add" for name in node.input}
     for node in graph.node:
         weight = weights.get(node.input[1]) if len(node.input) > 1 else None
-        if weight is None or not _is_linear(node, weight):
+        if weight is None or not _is_linear(node, weights):
             continue
         matrix, bias, out = numpy_helper.to_array(weight), next(iter(node.input[2:3]), None), node.output[0]
         if node.op_type == "Conv":
@@ -133,14 +134,27 @@ def _linear_layers(graph: Any) -> Iterator[Linear]:
         yield Linear(node, node.input[0], matrix, bias, out, node.op_type == "Conv")
 
 
-def _is_linear(node: Any, weight: Any) -> bool:
+def _is_linear(node: Any, weights: dict[str, Any]) -> bool:
+    weight = weights[node.input[1]]
     if weight.data_type != SINGLE:
         return False
     if node.op_type == "Conv":
         return list(weight.dims)[2:] == [1] and _attribute(node, "group", 1) == 1 and not any(_strides_and_pads(node))
     if node.op_type == "Gemm":
-        return not _attribute(node, "transA", 0)
+        return not _attribute(node, "transA", 0) and not any(_factors(node)) and _is_vector(weights, node.input[2:3])
     return node.op_type == "MatMul" and len(weight.dims) == MATRIX
+
+
+def _is_vector(weights: dict[str, Any], bias: Sequence[str]) -> bool:
+    """Whether what is added is one number for each output, or nothing."""
+    return all(name in weights and len(weights[name].dims) == 1 for name in bias)
+
+
+def _factors(node: Any) -> Iterator[bool]:
+    """Yield what makes more or less of a layer's product or of what it adds."""
+    for attribute in node.attribute:
+        if attribute.name in ("alpha", "beta"):
+            yield attribute.f != 1.0
 
 
 def _attribute(node: Any, name: str, usual: int) -> int:
