@@ -18,7 +18,7 @@ from nautilus.engines.keywords import KeywordGraph
 from nautilus.engines.onnx import OnnxEngine, open_session, padded
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
 from nautilus.engines.quantize import quantize_model
-from nautilus.errors import UnsupportedError
+from nautilus.errors import ModelLoadError, UnsupportedError
 from nautilus.types import SAMPLE_RATE, Hypothesis, Options, Waveform
 from tests.engines.models import TinyModels, serve
 from tests.engines.sounds import noise, sample
@@ -142,6 +142,12 @@ def test_a_range_has_zero_on_a_step() -> None:
         assert (255 - int(zero)) * step >= max(ends[1], 0) - step / 2
     step, zero = Range(0.0, 0.0).fitted()  # as of a layer that nothing reaches
     assert (float(step), int(zero)) == (1.0, 0)
+
+
+def test_without_onnx_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nautilus.engines.quantize.find_spec", lambda _: None)
+    with pytest.raises(ModelLoadError, match=r"pip install 'nautilus\[quantize\]'"):
+        quantize_model(found(Catalog(tmp_path).embedded), tmp_path / "out", [sample()])
 
 
 def test_without_a_recording_nothing_is_made(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ from nautilus.types import Waveform
 def quantize_model(model: Model, out: Path, recordings: Iterable[Waveform]) -> None:
     """Write the new folder `out`, its scales fitted to what `recordings` make of the model. Blocking.
 
-    On failure there is no such folder. Needs the `nemo` extra. Raises ModelLoadError for a broken model and where
+    On failure there is no such folder. Needs the `quantize` extra. Raises ModelLoadError for a broken model and where
     `onnx` is missing, UnsupportedError for anything else, and what reading the recordings raises.
     """
     if find_spec("onnx") is None:
-        raise ModelLoadError("Quantizing needs onnx: pip install 'nautilus[nemo]'.")
+        raise ModelLoadError("Quantizing needs onnx: pip install 'nautilus[quantize]'.")
     if out.exists():
         raise UnsupportedError(f"{out} exists already; name a new folder.", "out")
     if model.path is None:
