@@ -9,7 +9,9 @@ from typer.testing import CliRunner, Result
 
 from nautilus.cli import app
 from nautilus.cli.configuration import entries
+from nautilus.cli.quantize import beginnings
 from nautilus.settings import Settings, load_settings
+from nautilus.types import SAMPLE_RATE
 from tests.web.clips import SPEECH, wav
 
 
@@ -133,3 +135,10 @@ def test_quantizing_names_what_is_no_recording(tmp_path: Path) -> None:
     assert "bad.wav: " in result.stderr
     assert not (tmp_path / "light").exists()
     assert "not standard input" in run("quantize", "embedded", str(tmp_path / "light"), "-").stderr
+
+
+def test_of_many_recordings_an_even_choice_fits_the_scales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nautilus.cli.quantize.MOST", 2)
+    for number in range(1, 6):
+        (tmp_path / f"{number}.wav").write_bytes(wav(number))
+    assert [round(len(one) / SAMPLE_RATE) for one in beginnings([str(tmp_path)])] == [1, 4]

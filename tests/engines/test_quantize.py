@@ -13,7 +13,6 @@ import pytest
 
 from nautilus.engines.bundle import MANIFEST, Bundle, read_bundle, verify
 from nautilus.engines.catalog import Catalog, Model
-from nautilus.engines.integer_graph import Range
 from nautilus.engines.keywords import KeywordGraph
 from nautilus.engines.onnx import OnnxEngine, open_session, padded
 from nautilus.engines.onnx_streaming import OnnxStreamingEngine
@@ -133,15 +132,6 @@ def test_a_transducer_s_encoder_becomes_integers(tiny: TinyModels, family: str, 
     assert quantized.transcribe([sample()], Options())[0].words
     with pytest.raises(UnsupportedError, match="quantized already"):
         quantize_model(found(tmp_path / "out"), tmp_path / "again", [sample()])
-
-
-def test_a_range_has_zero_on_a_step() -> None:
-    for ends in ((-0.28, 9.0), (0.0, 3.0), (1.0, 3.0), (-4.0, -1.0)):
-        step, zero = Range(*ends).fitted()
-        assert -int(zero) * step <= min(ends[0], 0) + step / 2
-        assert (255 - int(zero)) * step >= max(ends[1], 0) - step / 2
-    step, zero = Range(0.0, 0.0).fitted()  # as of a layer that nothing reaches
-    assert (float(step), int(zero)) == (1.0, 0)
 
 
 def test_without_onnx_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

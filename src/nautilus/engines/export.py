@@ -39,16 +39,12 @@ def export_model(source: str, out: Path) -> None:
     """
     if find_spec("nemo") is None:
         raise ModelLoadError("Exporting needs NeMo: pip install 'nautilus[nemo]'.")
-    if out.exists():
-        raise UnsupportedError(f"{out} exists already; name a new folder.", "out")
+    refuse_existing(out)
     from nautilus.engines.nemo import family_of, load_model
 
     path = Path(source).expanduser()
     model = load_model(source, path if path.is_file() else None).cpu()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch) / "finished"
-        folder.mkdir()
+    with new_folder(out) as folder:
         match family_of(model):
             case "ctc":
                 _export_ctc(model, folder, path.stem if path.is_file() else source, _measured(path))
@@ -61,6 +57,22 @@ def export_model(source: str, out: Path) -> None:
                 raise UnsupportedError(
                     f"NeMo cannot export models of the family '{family}'; serve {source} with the NeMo engine.", MODEL
                 )
+
+
+def refuse_existing(out: Path) -> None:
+    """Raise UnsupportedError where there is such a folder."""
+    if out.exists():
+        raise UnsupportedError(f"{out} exists already; name a new folder.", "out")
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Make a folder that is there when it is finished, and not before."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+        folder = Path(scratch) / "finished"
+        folder.mkdir()
+        yield folder
         folder.rename(out)
 
 

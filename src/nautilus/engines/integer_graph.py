@@ -64,7 +64,7 @@ class Range:
 def write_with_integers(source: Path, target: Path, feeds: Iterable[Feed]) -> None:
     """Write the graph `source` anew, its scales fitted to what `feeds` make of it. Blocking; needs `onnx`.
 
-    Raises UnsupportedError where there is nothing to fit them to, and what going through `feeds` raises.
+    Raises UnsupportedError where there is nothing to fit them to or for, and what going through `feeds` raises.
     """
     import onnx
     from onnx import helper
@@ -94,6 +94,8 @@ def _ranges(source: Path, feeds: Iterable[Feed]) -> dict[str, Range]:
 
     model = onnx.load(source)
     names = sorted({layer.rows for layer in _linear_layers(model.graph)})
+    if not names:
+        raise UnsupportedError(f"{source.name} has no linear layer that could have 8-bit weights.", "model")
     del model.graph.output[:]
     for name, kind in [(name, kind) for kind in ("ReduceMin", "ReduceMax") for name in names]:
         model.graph.node.append(helper.make_node(kind, [name], [f"{name}/{kind}"], keepdims=0))

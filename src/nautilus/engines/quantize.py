@@ -6,9 +6,7 @@ and a transducer's encoder. What a transducer asks for each token stays as it is
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from numpy.typing import NDArray
 from nautilus.engines.base import SHORTEST
 from nautilus.engines.bundle import MANIFEST, Bundle, StreamingGraph, read_bundle
 from nautilus.engines.catalog import Model
-from nautilus.engines.export import file_digest
+from nautilus.engines.export import file_digest, new_folder, refuse_existing
 from nautilus.engines.integer_graph import Feed, write_with_integers
 from nautilus.engines.nemo_prompt import LanguagePrompt
 from nautilus.engines.onnx import padded
@@ -38,17 +36,15 @@ def quantize_model(model: Model, out: Path, recordings: Iterable[Waveform]) -> N
     """
     if find_spec("onnx") is None:
         raise ModelLoadError("Quantizing needs onnx: pip install 'nautilus[quantize]'.")
-    if out.exists():
-        raise UnsupportedError(f"{out} exists already; name a new folder.", "out")
+    refuse_existing(out)
     if model.path is None:
         raise UnsupportedError(
             f"{model.name} is not here yet: `nautilus models pull {model.name}` fetches it.", "model"
         )
-    audible = [waveform for waveform in recordings if len(waveform) >= SHORTEST]
     if model.kind == "bundle":
-        _quantize_bundle(model.path, out, audible)
+        _quantize_bundle(model.path, out, recordings)
     elif model.kind == "onnx-asr" and is_transducer(model.path):
-        _quantize_transducer(model.path, model.languages, out, audible)
+        _quantize_transducer(model.path, model.languages, out, recordings)
     else:
         what = (
             "a .nemo file; `nautilus export` it first"
@@ -58,16 +54,17 @@ def quantize_model(model: Model, out: Path, recordings: Iterable[Waveform]) -> N
         raise UnsupportedError(f"{model.path} is {what}.", "model")
 
 
-def _quantize_bundle(source: Path, out: Path, recordings: Sequence[Waveform]) -> None:
+def _quantize_bundle(source: Path, out: Path, recordings: Iterable[Waveform]) -> None:
     bundle = read_bundle(source)
     if bundle.quantized:
         raise UnsupportedError(f"{source} is quantized already.", "model")
+    audible = [waveform for waveform in recordings if len(waveform) >= SHORTEST]
     graphs: dict[str, Iterable[Feed]] = {
-        bundle.offline: (_feed(*padded([bundle.features(waveform)])) for waveform in recordings)
+        bundle.offline: (_feed(*padded([bundle.features(waveform)])) for waveform in audible)
     }
     if bundle.streaming:
-        graphs[bundle.streaming.file] = _steps(bundle, Watched(bundle, bundle.streaming), recordings)
-    with _new_folder(out) as folder:
+        graphs[bundle.streaming.file] = _steps(bundle, Watched(bundle, bundle.streaming), audible)
+    with new_folder(out) as folder:
         for graph, given in graphs.items():
             write_with_integers(source / graph, folder / graph, given)
         _copy_rest(source, folder, [source / graph for graph in graphs])
@@ -77,14 +74,15 @@ def _quantize_bundle(source: Path, out: Path, recordings: Sequence[Waveform]) ->
         _write(folder / MANIFEST, description)
 
 
-def _quantize_transducer(source: Path, languages: tuple[str, ...], out: Path, recordings: Sequence[Waveform]) -> None:
+def _quantize_transducer(source: Path, languages: tuple[str, ...], out: Path, recordings: Iterable[Waveform]) -> None:
     config = read_config(source)
     if config.get("quantized"):
         raise UnsupportedError(f"{source} is quantized already.", "model")
     features, prompts = features_of(config), config.get("prompts")
     told = {"prompt_index": np.full(1, LanguagePrompt(prompts).number(None), np.int64)} if prompts else {}
-    feeds = (_feed(*padded([features(waveform)])) | told for waveform in recordings)
-    with _new_folder(out) as folder:
+    audible = (waveform for waveform in recordings if len(waveform) >= SHORTEST)
+    feeds = (_feed(*padded([features(waveform)])) | told for waveform in audible)
+    with new_folder(out) as folder:
         write_with_integers(source / ENCODER, folder / ENCODER, feeds)
         _copy_rest(source, folder, [source / ENCODER], [source / DECODER])
         _write(folder / CONFIG, config | {"languages": config.get("languages") or languages, "quantized": "static"})
@@ -116,17 +114,6 @@ def _steps(bundle: Bundle, network: Watched, recordings: Sequence[Waveform]) -> 
 
 def _feed(signal: np.ndarray, lengths: np.ndarray) -> Feed:
     return {"audio_signal": signal, "length": lengths}
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Make a folder that is there when it is finished, and not before."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch) / "finished"
-        folder.mkdir()
-        yield folder
-        folder.rename(out)
 
 
 def _copy_rest(source: Path, folder: Path, written: Sequence[Path], others: Sequence[Path] = ()) -> None:
