@@ -28,10 +28,11 @@ $(VENV)/.dev: $(VENV)/.serve
 	$(BIN)/pip install -q -c constraints.txt --group dev
 	@touch $@
 
-# Everything: torch first and by exact version (the CPU build), then NeMo beside it.
+# Everything: torch first and by exact version (the CPU build), then NeMo beside it; and the graph of Silero, to compare with.
 $(VENV)/.full: $(VENV)/.dev
 	$(BIN)/pip install -q torch==2.13.0
 	$(BIN)/pip install -q -c constraints.txt -e '.[nemo]'
+	$(BIN)/pip install -q -c constraints.txt --no-deps silero-vad
 	@touch $@
 
 # What tests talk to: Debian packages, and an S3 API server whose versions are not ours.

@@ -1,10 +1,10 @@
-"""What is heard where nobody speaks, and what asking the detector costs where somebody does.
+"""What is heard where nobody speaks, and what asking the detectors costs where somebody does.
 
     python benchmarks/noise.py --speech FOLDER [--noise INDEX]
 
 FOLDER has `noise.jsonl`, `dev_en.jsonl` and `digits_en.jsonl` in NeMo's manifest form. Every recording is heard by the
 model alone, then words are dropped as the server drops them (`nautilus.audio.presence`). INDEX adds noise of one's own:
-JSON lines with `file` (16-kHz wave, beside the index), `kind` and `split`, of which `test` is heard.
+JSON lines with `file` (16-kHz wave, beside the index), `kind` and `split`, of which all but `train` is heard.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import nautilus.resources
 from conditions import read_rows, write_conditions
 from engine_alone import decode
 from nautilus.audio.enhance import enhance
-from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.audio.presence import confirmed, is_doubtful, spoken
 from nautilus.engines.bundle import read_bundle
 from nautilus.engines.onnx import OnnxEngine
 from nautilus.measure.manifest import read_manifest
@@ -37,7 +37,9 @@ class Count:
 
     recordings: int = 0
     asked: int = 0
-    """Recordings that the detector was asked about."""
+    """Recordings that the detector was asked about …"""
+    asked_both: int = 0
+    """… and Silero, too."""
     with_words: int = 0
     """Recordings of which words remain."""
     words: int = 0
@@ -48,13 +50,13 @@ class Count:
 
     def row(self, name: str) -> str:
         """Return a row of the table."""
-        asked = f"{100 * self.asked / max(1, self.recordings):.0f} %"
+        asked, both = (f"{100 * count / max(1, self.recordings):.0f} %" for count in (self.asked, self.asked_both))
         heard = f"{self.words} | {self.kept} | {self.with_words} of {self.recordings}"
-        return f"| {name} | {heard} | {asked} | {self.right_lost} |\n"
+        return f"| {name} | {heard} | {asked}, {both} | {self.right_lost} |\n"
 
 
 class Ears:
-    """The embedded model, and the detector behind it."""
+    """The embedded model, and the detectors behind it."""
 
     def __init__(self) -> None:
         self._engine = OnnxEngine(read_bundle(EMBEDDED))
@@ -67,7 +69,9 @@ class Ears:
             kept: tuple[Word, ...] = words
             if is_doubtful(words, len(waveform) / SAMPLE_RATE):
                 count.asked += 1
-                kept = spoken(words, waveform)
+                finding = spoken(words, waveform)
+                count.asked_both += not finding.settled
+                kept = (finding if finding.settled else confirmed(finding, waveform)).words
             count.recordings += 1
             count.words += len(words)
             count.kept += len(kept)
@@ -81,13 +85,15 @@ def section(speech: Path, work: Path, noise: Path | None = None) -> str:
     """Return the table of the docs as markdown."""
     ears = Ears()
     noises = [row for row in read_rows(speech / "noise.jsonl") if row["label"] != VOICES]
-    lines = ["| recordings | words heard | kept | with words | asked | right words lost |\n|---|---|---|---|---|---|\n"]
+    lines = ["| recordings | words heard | kept | with words | asked: one, both | right words lost |\n"]
+    lines.append(6 * "|---" + "|\n")
     waveforms = decode([speech / row["audio_filepath"] for row in noises])
     lines.append(ears.count((waveform, "") for waveform in waveforms).row("noise"))
-    further = [row for row in read_rows(noise) if row["split"] == "test"] if noise else []
-    for kind in sorted({row["kind"] for row in further}):
-        files = (noise.parent / row["file"] for row in further if row["kind"] == kind) if noise else ()
-        lines.append(ears.count((waveform, "") for waveform in decode(list(files))).row(kind))
+    further = [row for row in read_rows(noise) if row["split"] != "train"] if noise else []
+    for split, kind in sorted({(row["split"], row["kind"]) for row in further}):
+        chosen = [row["file"] for row in further if (row["split"], row["kind"]) == (split, kind)]
+        sounds = decode([noise.parent / file for file in chosen]) if noise else ()
+        lines.append(ears.count((waveform, "") for waveform in sounds).row(f"{kind} ({split})"))
     utterances = list(read_manifest(speech / "dev_en.jsonl"))
     for name in dict.fromkeys(one.set for one in utterances):
         chosen = [one for one in utterances if one.set == name]

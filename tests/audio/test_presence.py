@@ -1,8 +1,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.audio.presence import Finding, confirmed, is_doubtful, spoken
 from nautilus.types import Token, Waveform, Word
+from tests.engines.sounds import noise, sample
 
 CLIP = np.zeros(5 * 16_000, np.float32)
 
@@ -22,7 +23,7 @@ def kept(words: list[Word], heard: NDArray[np.float32]) -> list[float]:
     def detect(_: Waveform) -> NDArray[np.float32]:
         return heard
 
-    return [one.start for one in spoken(words, CLIP, detect)]
+    return [one.start for one in spoken(words, CLIP, detect).words]
 
 
 def test_words_are_doubted_where_the_model_is_sure_of_no_two() -> None:
@@ -34,7 +35,7 @@ def test_words_are_doubted_where_the_model_is_sure_of_no_two() -> None:
 
 def test_few_words_in_a_long_time_are_doubted_sooner_than_as_many_in_a_short_one() -> None:
     assert is_doubtful([word(1.0, 0.8), word(2.0, 0.8)], 10.0)
-    assert not is_doubtful([word(1.0, 0.8), word(2.0, 0.8)], 2.5)
+    assert not is_doubtful([word(0.5, 0.8), word(0.9, 0.8)], 1.25)
 
 
 def test_one_sure_word_is_enough_for_a_brief_recording() -> None:
@@ -82,7 +83,7 @@ def test_one_word_of_a_long_recording_is_kept_where_the_detector_is_sure() -> No
         return np.full(1000, 0.95, np.float32)
 
     only = [word(1.0, 0.3)]
-    assert list(spoken(only, np.zeros(20 * 16_000, np.float32), detect)) == only
+    assert list(spoken(only, np.zeros(20 * 16_000, np.float32), detect).words) == only
 
 
 def test_words_whose_times_are_estimates_are_kept_wherever_somebody_speaks() -> None:
@@ -92,4 +93,56 @@ def test_words_whose_times_are_estimates_are_kept_wherever_somebody_speaks() -> 
 
 
 def test_an_empty_clip_says_nothing() -> None:
-    assert spoken([word(0.0)], CLIP[:0]) == ()
+    assert spoken([word(0.0)], CLIP[:0]).words == ()
+
+
+def settled(words: list[Word], heard: NDArray[np.float32], waveform: Waveform = CLIP) -> bool:
+    def detect(_: Waveform) -> NDArray[np.float32]:
+        return heard
+
+    return spoken(words, waveform, detect).settled
+
+
+def test_where_both_witnesses_are_sure_nobody_else_is_asked() -> None:
+    assert settled([word(1.0, 0.8), word(1.5, 0.3)], speaking(1.0, 2.0, 0.999))
+    assert not settled([word(1.0, 0.8), word(1.5, 0.3)], speaking(1.0, 2.0, 0.9))
+
+
+def test_where_no_word_remains_nobody_else_is_asked() -> None:
+    assert settled([word(1.0, 0.8)], speaking(1.0, 2.0, 0.01))
+    assert settled([word(1.0, 0.8)], speaking(3.0, 4.0, 0.9))
+
+
+def test_of_what_is_brief_nobody_else_is_asked() -> None:
+    heard = np.full(45, 0.8, np.float32)
+    assert settled([word(0.1)], heard, CLIP[: round(0.9 * 16_000)])
+    assert not settled([word(0.1)], heard, CLIP[: round(1.1 * 16_000)])
+
+
+def after_all(odds: float, *probabilities: float) -> bool:
+    """Whether Silero, of some probabilities, makes enough of what was found."""
+
+    def detect(_: Waveform) -> NDArray[np.float32]:
+        return np.array(probabilities, np.float32)
+
+    finding = confirmed(Finding((word(1.0),), odds, settled=False), CLIP, detect)
+    assert finding.settled
+    return bool(finding.words)
+
+
+def test_the_less_sure_the_others_are_the_surer_silero_must_be() -> None:
+    assert after_all(4.0, 0.1, 0.5, 0.5)
+    assert not after_all(1.0, 0.1, 0.5, 0.5)
+    assert after_all(1.0, 0.1, 0.95, 0.95)
+    assert not after_all(4.9, 0.1, 0.1, 0.1)
+
+
+def test_one_chunk_is_no_voice() -> None:
+    assert after_all(1.0, 0.1, 0.9, 0.2, 0.9)
+    assert not after_all(1.0, 0.1, 0.9, 0.2, 0.1)
+
+
+def test_speech_is_confirmed_and_noise_is_not() -> None:
+    finding = Finding((word(1.0),), 1.0, settled=False)
+    assert confirmed(finding, sample()).words == finding.words
+    assert confirmed(finding, noise(2.0)).words == ()

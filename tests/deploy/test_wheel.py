@@ -32,7 +32,7 @@ def test_the_wheel_names_its_licence_its_command_and_no_development_tools(built:
     with zipfile.ZipFile(built.wheel) as archive:
         head = Parser().parsestr(archive.read(about).decode())
         commands = archive.read(about.replace("METADATA", "entry_points.txt")).decode()
-    assert head["License-Expression"] == "Apache-2.0"
+    assert head["License-Expression"] == "Apache-2.0 AND MIT"
     assert "nautilus = nautilus.cli:app" in commands
     always = {line.split(">")[0] for line in head.get_all("Requires-Dist", []) if "extra ==" not in line}
     assert {"fastapi", "onnxruntime"} <= always

@@ -1,20 +1,24 @@
 """Whether somebody speaks where a model heard words: models make words of rain, engines and music, too.
 
-Two witnesses are heard: the model, by the confidence of its words, and the voice activity detector, which is asked only
-where the model alone does not settle it, since that takes its time. Neither is right by itself: a dog that barks is a
-word that the model is sure of, a sea wave is a voice to the detector. As they err for different reasons, their log-odds
-are added (naive Bayes). What is made of noise is also rare: who speaks says some words a second, so the logarithm of
-how many is added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
+Witnesses are heard until it is settled, those that take their time last: the model, by the confidence of its words; the
+voice activity detector; Silero. None is right by itself: a dog that barks is a word that the model is sure of, a sea
+wave is a voice to the detector, a horn is one to Silero. As they err for different reasons, their log-odds are added
+(naive Bayes). What is made of noise is also rare: who speaks says some words a second, so the logarithm of how many is
+added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import log
 from typing import Final
 
+import numpy as np
+
+from nautilus.audio.silero import chunk_probabilities
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-SURE: Final = 1.2
+SURE: Final = 2.0
 """Confidences of the two surest words and the logarithm of the words in a second, together, from which on nobody is
 asked: hardly any noise has it."""
 BRIEF: Final = 1.0
@@ -24,7 +28,12 @@ TRUSTED: Final = 0.6
 CERTAIN: Final = 0.98
 """Confidence that no word of noise has; models that cannot tell how sure they are say 1."""
 ENOUGH: Final = 0.0
-"""Log-odds of both witnesses and the logarithm of the words in a second, together, from which on somebody spoke."""
+"""Log-odds of the model and the detector and the logarithm of the words in a second, together, under which nobody
+spoke …"""
+SETTLED: Final = 5.0
+"""… and from which on somebody did. Between them Silero is asked, …"""
+CONFIRMED: Final = 3.0
+"""… and somebody spoke if this is reached with its log-odds."""
 RARELY: Final = 0.2
 """Words in a second; fewer tell no more: of a long recording that is hard to hear, a model hears a word or two."""
 ANYWHERE: Final = 0.05
@@ -45,18 +54,44 @@ def is_doubtful(words: Sequence[Word], seconds: float) -> bool:
     return sum(surest) + log(len(words) / seconds) < SURE
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the model and the detector say of a waveform."""
+
+    words: tuple[Word, ...]
+    """Those near which somebody speaks, if anybody does."""
+    odds: float
+    """The logarithm of how much likelier than not that is."""
+    settled: bool
+    """Whether nobody else has to be asked."""
+
+
 def spoken(
     words: Sequence[Word], waveform: Waveform, detect: Callable[[Waveform], Probabilities] = speech_probabilities
-) -> tuple[Word, ...]:
-    """Return the words of a waveform, in its time, near which somebody speaks."""
+) -> Finding:
+    """Find the words of a waveform, in its time, near which somebody speaks: a millisecond for 5 s."""
     if not len(waveform):
-        return ()
+        return _nothing(0.0)
     probabilities = detect(waveform)
-    often = log(max(RARELY, len(words) * SAMPLE_RATE / len(waveform)))
+    seconds = len(waveform) / SAMPLE_RATE
     surest = max(word.confidence for word in words)
-    if _log_odds(float(probabilities.max())) + _log_odds(surest) + often < ENOUGH:
-        return ()
-    return tuple(word for word in words if _near(word, probabilities) >= ANYWHERE)
+    odds = _log_odds(float(probabilities.max())) + _log_odds(surest) + log(max(RARELY, len(words) / seconds))
+    near = tuple(word for word in words if _near(word, probabilities) >= ANYWHERE)
+    if odds < ENOUGH or not near:
+        return _nothing(odds)
+    return Finding(near, odds, settled=odds >= SETTLED or seconds < BRIEF)
+
+
+def confirmed(
+    finding: Finding, waveform: Waveform, detect: Callable[[Waveform], Probabilities] = chunk_probabilities
+) -> Finding:
+    """Ask Silero, too: ten milliseconds for 5 s. One surer chunk is sometimes a chirp's, so the two surest count."""
+    odds = finding.odds + _log_odds(float(np.sort(detect(waveform))[-2:].mean()))
+    return Finding(finding.words, odds, settled=True) if odds >= CONFIRMED else _nothing(odds)
+
+
+def _nothing(odds: float) -> Finding:
+    return Finding((), odds, settled=True)
 
 
 def _near(word: Word, probabilities: Probabilities) -> float:

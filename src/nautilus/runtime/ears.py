@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from nautilus.audio.chunk import Planner, Window, WindowLimits, in_recording, join
 from nautilus.audio.cuts import utterance_limits
-from nautilus.audio.presence import is_doubtful, spoken
+from nautilus.audio.presence import confirmed, is_doubtful, spoken
 from nautilus.audio.vad import is_warm
 from nautilus.engines.base import EngineInfo
 from nautilus.runtime.lane import Heard
@@ -66,10 +66,15 @@ class Ears:
 
 
 async def really_spoken(words: tuple[Word, ...], waveform: Waveform, threads: Executor | None) -> tuple[Word, ...]:
-    """Drop words where nobody speaks; the detector is asked only in doubt, of what is long by one of the threads."""
+    """Drop words where nobody speaks; detectors are asked only in doubt, and what takes long by one of the threads."""
     seconds = len(waveform) / SAMPLE_RATE
     if not is_doubtful(words, seconds):
         return words
+    loop = asyncio.get_running_loop()
     if seconds <= SHORT and is_warm():
-        return spoken(words, waveform)
-    return await asyncio.get_running_loop().run_in_executor(threads, spoken, words, waveform)
+        finding = spoken(words, waveform)
+    else:
+        finding = await loop.run_in_executor(threads, spoken, words, waveform)
+    if not finding.settled:
+        finding = await loop.run_in_executor(threads, confirmed, finding, waveform)
+    return finding.words
