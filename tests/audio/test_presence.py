@@ -1,4 +1,7 @@
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from nautilus.audio.presence import Finding, confirmed, is_doubtful, spoken
@@ -26,10 +29,10 @@ def kept(words: list[Word], heard: NDArray[np.float32]) -> list[float]:
     return [one.start for one in spoken(words, CLIP, detect).words]
 
 
-def test_words_are_doubted_where_the_model_is_sure_of_no_two() -> None:
+def test_words_are_doubted_where_the_model_is_sure_of_none() -> None:
     assert is_doubtful([word(1.0), word(2.0)], 5.0)
     assert is_doubtful([word(number / 4, 0.1) for number in range(12)], 5.0)
-    assert not is_doubtful([word(number / 4, 0.6 if number in (3, 9) else 0.1) for number in range(12)], 5.0)
+    assert not is_doubtful([word(number / 4, 0.8 if number in (3, 9) else 0.1) for number in range(12)], 5.0)
     assert not is_doubtful([], 5.0)
 
 
@@ -122,10 +125,10 @@ def test_of_what_is_brief_nobody_else_is_asked() -> None:
 def after_all(odds: float, *probabilities: float) -> bool:
     """Whether Silero, of some probabilities, makes enough of what was found."""
 
-    def detect(_: Waveform) -> NDArray[np.float32]:
-        return np.array(probabilities, np.float32)
+    def listen(_: Waveform) -> list[NDArray[np.float32]]:
+        return [np.array([probability], np.float32) for probability in probabilities]
 
-    finding = confirmed(Finding((word(1.0),), odds, settled=False), CLIP, detect)
+    finding = confirmed(Finding((word(1.0),), odds, settled=False), CLIP, listen)
     assert finding.settled
     return bool(finding.words)
 
@@ -140,6 +143,14 @@ def test_the_less_sure_the_others_are_the_surer_silero_must_be() -> None:
 def test_one_chunk_is_no_voice() -> None:
     assert after_all(1.0, 0.1, 0.9, 0.2, 0.9)
     assert not after_all(1.0, 0.1, 0.9, 0.2, 0.1)
+
+
+def test_nobody_listens_longer_than_needed() -> None:
+    def listen(_: Waveform) -> Iterator[NDArray[np.float32]]:
+        yield np.full(31, 0.99, np.float32)
+        pytest.fail("It was sure after a second.")
+
+    assert confirmed(Finding((word(1.0),), 1.0, settled=False), CLIP, listen).words
 
 
 def test_speech_is_confirmed_and_noise_is_not() -> None:

@@ -7,20 +7,20 @@ wave is a voice to the detector, a horn is one to Silero. As they err for differ
 added, too. The thresholds are ones that lose next to no right word of the sets in `docs/accuracy.md`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from typing import Final
 
 import numpy as np
 
-from nautilus.audio.silero import chunk_probabilities
+from nautilus.audio.silero import Matrix, listen
 from nautilus.audio.vad import FRAME_SECONDS, Probabilities, speech_probabilities
 from nautilus.types import SAMPLE_RATE, Waveform, Word
 
-SURE: Final = 2.0
-"""Confidences of the two surest words and the logarithm of the words in a second, together, from which on nobody is
-asked: hardly any noise has it."""
+SURE: Final = 1.05
+"""Confidence of the surest word and half the words in a second that are probably right, together, from which on nobody
+is asked: hardly any noise has it."""
 BRIEF: Final = 1.0
 """Seconds; what is shorter is mostly one word, somebody's answer or command …"""
 TRUSTED: Final = 0.6
@@ -30,7 +30,7 @@ CERTAIN: Final = 0.98
 ENOUGH: Final = 0.0
 """Log-odds of the model and the detector and the logarithm of the words in a second, together, under which nobody
 spoke …"""
-SETTLED: Final = 5.0
+SETTLED: Final = 4.0
 """… and from which on somebody did. Between them Silero is asked, …"""
 CONFIRMED: Final = 3.0
 """… and somebody spoke if this is reached with its log-odds."""
@@ -48,10 +48,10 @@ def is_doubtful(words: Sequence[Word], seconds: float) -> bool:
     """Whether the words of so many seconds may be none, as far as the model can tell."""
     if not words or seconds <= 0.0:
         return False
-    surest = sorted((word.confidence for word in words), reverse=True)[:2]
-    if surest[0] >= (TRUSTED if seconds < BRIEF else CERTAIN):
+    surest = max(word.confidence for word in words)
+    if surest >= (TRUSTED if seconds < BRIEF else CERTAIN):
         return False
-    return sum(surest) + log(len(words) / seconds) < SURE
+    return surest + sum(word.confidence for word in words) / seconds / 2 < SURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +66,37 @@ class Finding:
     """Whether nobody else has to be asked."""
 
 
+NOBODY: Final = Finding((), -inf, settled=True)
+
+
 def spoken(
     words: Sequence[Word], waveform: Waveform, detect: Callable[[Waveform], Probabilities] = speech_probabilities
 ) -> Finding:
     """Find the words of a waveform, in its time, near which somebody speaks: a millisecond for 5 s."""
     if not len(waveform):
-        return _nothing(0.0)
+        return NOBODY
     probabilities = detect(waveform)
     seconds = len(waveform) / SAMPLE_RATE
     surest = max(word.confidence for word in words)
     odds = _log_odds(float(probabilities.max())) + _log_odds(surest) + log(max(RARELY, len(words) / seconds))
     near = tuple(word for word in words if _near(word, probabilities) >= ANYWHERE)
     if odds < ENOUGH or not near:
-        return _nothing(odds)
+        return NOBODY
     return Finding(near, odds, settled=odds >= SETTLED or seconds < BRIEF)
 
 
-def confirmed(
-    finding: Finding, waveform: Waveform, detect: Callable[[Waveform], Probabilities] = chunk_probabilities
-) -> Finding:
-    """Ask Silero, too: ten milliseconds for 5 s. One surer chunk is sometimes a chirp's, so the two surest count."""
-    odds = finding.odds + _log_odds(float(np.sort(detect(waveform))[-2:].mean()))
-    return Finding(finding.words, odds, settled=True) if odds >= CONFIRMED else _nothing(odds)
+def confirmed(finding: Finding, waveform: Waveform, listen: Callable[[Waveform], Iterable[Matrix]] = listen) -> Finding:
+    """Ask Silero, too, second after second until it is sure enough: ten milliseconds for 5 s in which nobody speaks.
 
-
-def _nothing(odds: float) -> Finding:
-    return Finding((), odds, settled=True)
+    One surer chunk is sometimes a chirp's, so the two surest count.
+    """
+    surest = np.zeros(2)
+    for probabilities in listen(waveform):
+        surest = np.sort(np.concatenate((surest, probabilities)))[-2:]
+        odds = finding.odds + _log_odds(float(surest.mean()))
+        if odds >= CONFIRMED:
+            return Finding(finding.words, odds, settled=True)
+    return NOBODY
 
 
 def _near(word: Word, probabilities: Probabilities) -> float:

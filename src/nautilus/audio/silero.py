@@ -8,6 +8,7 @@ from far more sounds than our own detector (`vad`), takes music and noise for sp
 long.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Final, TypeAlias
@@ -30,29 +31,34 @@ _STRIDES: Final = (1, 2, 2)
 _UNITS: Final = 128
 """Of the LSTM."""
 _ONE, _HALF = np.float32(1), np.float32(0.5)
-_BLOCK: Final = 64
-"""Chunks encoded at once: small arrays stay in the cache."""
+_BLOCK: Final = 32
+"""Chunks encoded at once, a second: small arrays stay in the cache."""
 
 Matrix: TypeAlias = NDArray[np.float32]
 
 
 def chunk_probabilities(waveform: Waveform) -> Matrix:
     """Estimate the probability of speech in each 32 ms, shape (ceil(samples / 512),)."""
+    return np.concatenate([np.zeros(0, np.float32), *listen(waveform)])
+
+
+def listen(waveform: Waveform) -> Iterator[Matrix]:
+    """Do so second after second, for who has heard enough before the end."""
     if not len(waveform):
-        return np.zeros(0, np.float32)
+        return
     count = -(-len(waveform) // CHUNK)
     padded = np.zeros(CONTEXT + count * CHUNK, np.float32)
     padded[CONTEXT : CONTEXT + len(waveform)] = waveform
     chunks = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + CHUNK)[::CHUNK]
-    outputs = np.empty((count, _UNITS), np.float32)
+    weights = _weights()
     output = cell = np.zeros(_UNITS, np.float32)
     for place in range(0, count, _BLOCK):
-        for number, gates in enumerate(_encode(chunks[place : place + _BLOCK]), place):
+        outputs = []
+        for gates in _encode(chunks[place : place + _BLOCK]):
             output, cell = _step(gates, output, cell)
-            outputs[number] = output
-    weights = _weights()
-    logits = np.maximum(outputs, 0) @ weights["out"] + weights["out_bias"]
-    return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+            outputs.append(output)
+        logits = np.maximum(outputs, 0) @ weights["out"] + weights["out_bias"]
+        yield np.asarray(1 / (1 + np.exp(-logits)), np.float32)
 
 
 def _encode(chunks: Matrix) -> Matrix:
