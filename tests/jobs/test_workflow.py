@@ -1,15 +1,17 @@
 """What DBOS does with a job, whose work here is a list of outcomes."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from dbos import _queue
 from dbos._dbos import _get_dbos_instance
 
 from nautilus.errors import StorageError
@@ -102,6 +104,25 @@ async def test_the_same_job_is_done_once_however_often_it_is_enqueued(tmp_path: 
         await script.finished.get()
         await workflows.enqueue(job("a"))
     assert script.begun == 1
+
+
+async def test_a_job_that_is_taken_while_the_server_stops_is_begun_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script, taken = Script(hangs=True), threading.Event()
+    begin = _queue.execute_dequeued_workflow
+
+    def begin_late(*claim: Any) -> Any:
+        taken.set()
+        time.sleep(0.5)  # noqa: TID251 - in a thread, as a slow database would
+        return begin(*claim)
+
+    monkeypatch.setattr(_queue, "execute_dequeued_workflow", begin_late)
+    async with working(tmp_path, script) as workflows:
+        await workflows.enqueue(job("a"))
+        assert await asyncio.get_running_loop().run_in_executor(None, taken.wait, 10)
+    assert script.begun == 1
+    assert workflows.unfinished
 
 
 async def test_where_there_are_no_jobs_nothing_is_started(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ as the steps and their order stay. Source: docs.dbos.dev/python, queues and work
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
@@ -34,6 +35,10 @@ QUEUE: Final = "jobs"
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
 FORGOTTEN_AT_ONCE: Final = 500
+CLAIMERS: Final = "queue-worker-"
+"""How DBOS's names of the threads begin that take jobs from queues."""
+CLAIMED_WITHIN: Final = 2.0
+"""Seconds that these are waited for at the end; with a database that does not answer they take longer."""
 
 Result = TypeVar("Result")
 OnLoop: TypeAlias = Callable[[Coroutine[Any, Any, Result]], Awaitable[Result]]
@@ -101,6 +106,9 @@ class Launched:
     """DBOS at work. Blocking: called in threads."""
 
     dbos: Any
+    """The class, by which everything is done …"""
+    instance: Any
+    """… and the only one there is of it."""
     url: str
     server: str
     transcribe_job: Callable[..., Any]
@@ -135,6 +143,7 @@ class Launched:
         """Stop all threads; return whether work of this server is left, as far as one can tell."""
         from dbos import DBOSClient
 
+        self._stop_claiming()
         self.dbos.destroy(destroy_registry=True)
         try:  # only now: until then a thread may have begun another job
             client = DBOSClient(system_database_url=self.url, retry_connection_errors=False)
@@ -145,6 +154,14 @@ class Launched:
         except Exception as error:  # noqa: BLE001 - DBOS's and its database's
             log.warning("what is left to others is not known: they will look", reason=repr(error))
             return True
+
+    def _stop_claiming(self) -> None:
+        """Let the threads end that take jobs from queues: these begin on a loop that `destroy` closes first."""
+        for event in self.instance.background_thread_stop_events:
+            event.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith(CLAIMERS):
+                thread.join(CLAIMED_WITHIN)
 
     def _jobs(self, *statuses: str) -> set[str]:
         found = self.dbos.list_workflows(status=[*statuses], load_input=False, load_output=False)
@@ -183,7 +200,7 @@ class Work:
 def _launch(url: str, server: str, work: Work) -> Launched:
     from dbos import DBOS  # late: a third of a second, 36 MB
 
-    DBOS(
+    instance = DBOS(
         config={
             "name": "nautilus",
             "system_database_url": url,
@@ -192,7 +209,7 @@ def _launch(url: str, server: str, work: Work) -> Launched:
             "log_level": "WARNING",
         }
     )
-    launched, limits = Launched(DBOS, url, server, _define(DBOS, work)), work.limits
+    launched, limits = Launched(DBOS, instance, url, server, _define(DBOS, work)), work.limits
     try:
         DBOS.launch()
         DBOS.register_queue(
