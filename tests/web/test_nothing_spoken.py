@@ -1,9 +1,7 @@
 """Silence, music and noise alone have no words: models make some, and the server drops them."""
 
 import asyncio
-import io
 import json
-import wave
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from recipes.vad import noises
 
 from nautilus.types import SAMPLE_RATE, Waveform
+from tests.audio.media import wav
 
 Make = Callable[[np.random.Generator, int], Waveform]
 VOICES = "babble"
@@ -41,14 +40,6 @@ async def texts(server: str, files: Iterable[bytes]) -> list[str]:
 async def test_made_sounds_have_no_words(server: str, make: Make) -> None:
     sounds = [make(np.random.default_rng(seed), 15 * SAMPLE_RATE) for seed in range(12)]
     assert await texts(server, [wav(0.2 * sound / max(1e-3, np.abs(sound).max())) for sound in sounds]) == [""] * 12
-
-
-def wav(waveform: Waveform) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        writer.writeframes((waveform * 32767).astype("<i2").tobytes())
-    return file.getvalue()
 
 
 @pytest.mark.speech

@@ -37,13 +37,8 @@ _BLOCK: Final = 32
 Matrix: TypeAlias = NDArray[np.float32]
 
 
-def chunk_probabilities(waveform: Waveform) -> Matrix:
-    """Estimate the probability of speech in each 32 ms, shape (ceil(samples / 512),)."""
-    return np.concatenate([np.zeros(0, np.float32), *listen(waveform)])
-
-
 def listen(waveform: Waveform) -> Iterator[Matrix]:
-    """Do so second after second, for who has heard enough before the end."""
+    """Estimate the probability of speech in each 32 ms, ceil(samples / 512) in all, and yield them second by second."""
     if not len(waveform):
         return
     count = -(-len(waveform) // CHUNK)
